@@ -1,0 +1,222 @@
+//! The lists of kinds as objects, so that the engine, the ledger and the command line work with any of them.
+
+use std::sync::Arc;
+
+use schemars::Schema;
+use serde_json::Value as Json;
+use squall_model::{Dimension, Path, PathSegment};
+use squall_undo::Armed;
+
+use crate::fault::{ArgError, Cx, Effect, Fault, InjectError, Meta, Plan, PlanError, RevertError, Reverted, VerifyError};
+use crate::probe::{Measure, Probe, ProbeCx, ProbeMeta};
+use crate::target::{FindError, Target, TargetKind, TargetMeta};
+use crate::{BoxFuture, HostFacts};
+
+/// Every kind of fault, probe and target that this program knows. Explicit lists, put together by the binary.
+#[derive(Clone, Default)]
+pub struct Registry {
+    /// Kinds of fault.
+    pub faults: Vec<Arc<dyn AnyFault>>,
+    /// Kinds of probe.
+    pub probes: Vec<Arc<dyn AnyProbe>>,
+    /// Kinds of target.
+    pub targets: Vec<Arc<dyn AnyTargetKind>>,
+}
+
+impl Registry {
+    /// The kind of fault with that name.
+    pub fn fault(&self, name: &str) -> Option<&Arc<dyn AnyFault>> {
+        self.faults.iter().find(|fault| fault.meta().name == name)
+    }
+
+    /// The kind of probe with that name.
+    pub fn probe(&self, name: &str) -> Option<&Arc<dyn AnyProbe>> {
+        self.probes.iter().find(|probe| probe.meta().name == name)
+    }
+
+    /// The kind of target with that name.
+    pub fn target(&self, name: &str) -> Option<&Arc<dyn AnyTargetKind>> {
+        self.targets.iter().find(|target| target.meta().name == name)
+    }
+}
+
+/// The arguments of a kind do not fit. The path is within the arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KindError {
+    /// Where, within the arguments.
+    pub path: Path,
+    /// What is wrong, as serde or the kind says it.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl From<ArgError> for KindError {
+    fn from(error: ArgError) -> Self {
+        Self { path: error.path, message: error.message, hint: error.hint }
+    }
+}
+
+/// What an injection is given, before the type of its undo is known.
+pub type ErasedCx<'a> = Cx<'a, Json>;
+
+/// A kind of fault as an object.
+pub trait AnyFault: Send + Sync {
+    /// What is said of it.
+    fn meta(&self) -> &'static Meta;
+    /// JSON Schema of its arguments.
+    fn schema(&self) -> Schema;
+    /// Checks arguments; an absent `with` is `null`.
+    fn check(&self, args: &Json) -> Vec<KindError>;
+    /// See [`Fault::plan`].
+    fn plan(&self, args: &Json, target: &Target, host: &HostFacts) -> Result<Plan, PlanError>;
+    /// See [`Fault::inject`].
+    fn inject<'a>(&'a self, args: &'a Json, target: &'a Target, cx: ErasedCx<'a>) -> BoxFuture<'a, Result<(), InjectError>>;
+    /// See [`Fault::verify`].
+    fn verify<'a>(&'a self, undo: &'a Json) -> BoxFuture<'a, Result<Effect, VerifyError>>;
+    /// See [`Fault::revert`].
+    fn revert<'a>(&'a self, undo: &'a Json, armed: &'a Armed) -> BoxFuture<'a, Result<Reverted, RevertError>>;
+}
+
+/// A kind of probe as an object.
+pub trait AnyProbe: Send + Sync {
+    /// What is said of it.
+    fn meta(&self) -> &'static ProbeMeta;
+    /// JSON Schema of its arguments.
+    fn schema(&self) -> Schema;
+    /// Checks arguments.
+    fn check(&self, args: &Json) -> Vec<KindError>;
+    /// See [`Probe::dimension`]. Arguments that do not fit are a number.
+    fn dimension(&self, args: &Json) -> Dimension;
+    /// See [`Probe::describe`].
+    fn describe(&self, args: &Json) -> String;
+    /// See [`Probe::open`].
+    fn open(&self, args: &Json, cx: &ProbeCx) -> Result<Box<dyn Measure>, String>;
+}
+
+/// A kind of target as an object.
+pub trait AnyTargetKind: Send + Sync {
+    /// What is said of it.
+    fn meta(&self) -> &'static TargetMeta;
+    /// JSON Schema of its selector.
+    fn schema(&self) -> Schema;
+    /// Checks a selector.
+    fn check(&self, selector: &Json) -> Vec<KindError>;
+    /// See [`TargetKind::find`].
+    fn find<'a>(&'a self, selector: &'a Json) -> BoxFuture<'a, Result<Vec<Target>, FindError>>;
+}
+
+/// Arguments as their type, or where they do not fit. An absent object is an empty one.
+fn decode<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, KindError> {
+    let empty = Json::Object(serde_json::Map::new());
+    let json = if json.is_null() { &empty } else { json };
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let segments = error.path().iter().filter_map(|segment| match segment {
+            serde_path_to_error::Segment::Seq { index } => Some(PathSegment::Index(*index)),
+            serde_path_to_error::Segment::Map { key } => Some(PathSegment::Key(key.clone())),
+            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => None,
+        });
+        KindError { path: Path(segments.collect()), message: error.inner().to_string(), hint: None }
+    })
+}
+
+fn checked<T: serde::de::DeserializeOwned>(json: &Json, check: impl FnOnce(&T) -> Vec<ArgError>) -> Vec<KindError> {
+    match decode::<T>(json) {
+        Ok(args) => check(&args).into_iter().map(KindError::from).collect(),
+        Err(error) => vec![error],
+    }
+}
+
+impl<F: Fault> AnyFault for F {
+    fn meta(&self) -> &'static Meta {
+        const { &F::META }
+    }
+
+    fn schema(&self) -> Schema {
+        schemars::schema_for!(F::Args)
+    }
+
+    fn check(&self, args: &Json) -> Vec<KindError> {
+        checked(args, |args| Fault::check(self, args))
+    }
+
+    fn plan(&self, args: &Json, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
+        let args = decode(args).map_err(|e| PlanError { message: e.message, hint: e.hint })?;
+        Fault::plan(self, &args, target, host)
+    }
+
+    fn inject<'a>(&'a self, args: &'a Json, target: &'a Target, cx: ErasedCx<'a>) -> BoxFuture<'a, Result<(), InjectError>> {
+        Box::pin(async move {
+            let args = decode(args).map_err(|e| InjectError::Failed(e.message))?;
+            Fault::inject(self, &args, target, &cx.typed()).await
+        })
+    }
+
+    fn verify<'a>(&'a self, undo: &'a Json) -> BoxFuture<'a, Result<Effect, VerifyError>> {
+        Box::pin(async move {
+            let undo = decode(undo).map_err(|e| VerifyError(format!("undo of {}: {}", F::META.name, e.message)))?;
+            Fault::verify(self, &undo).await
+        })
+    }
+
+    fn revert<'a>(&'a self, undo: &'a Json, armed: &'a Armed) -> BoxFuture<'a, Result<Reverted, RevertError>> {
+        Box::pin(async move {
+            let undo = decode(undo).map_err(|e| RevertError(format!("undo of {}: {}", F::META.name, e.message)))?;
+            Fault::revert(self, &undo, armed).await
+        })
+    }
+}
+
+impl<P: Probe> AnyProbe for P {
+    fn meta(&self) -> &'static ProbeMeta {
+        const { &P::META }
+    }
+
+    fn schema(&self) -> Schema {
+        schemars::schema_for!(P::Args)
+    }
+
+    fn check(&self, args: &Json) -> Vec<KindError> {
+        checked(args, |args| Probe::check(self, args))
+    }
+
+    fn dimension(&self, args: &Json) -> Dimension {
+        decode(args).map_or(Dimension::Number, |args| Probe::dimension(self, &args))
+    }
+
+    fn describe(&self, args: &Json) -> String {
+        decode(args).map_or_else(|_| P::META.name.to_owned(), |args| Probe::describe(self, &args))
+    }
+
+    fn open(&self, args: &Json, cx: &ProbeCx) -> Result<Box<dyn Measure>, String> {
+        Probe::open(self, decode(args).map_err(|e| e.message)?, cx)
+    }
+}
+
+impl<K: TargetKind> AnyTargetKind for K {
+    fn meta(&self) -> &'static TargetMeta {
+        const { &K::META }
+    }
+
+    fn schema(&self) -> Schema {
+        schemars::schema_for!(K::Selector)
+    }
+
+    fn check(&self, selector: &Json) -> Vec<KindError> {
+        checked(selector, |selector| TargetKind::check(self, selector))
+    }
+
+    fn find<'a>(&'a self, selector: &'a Json) -> BoxFuture<'a, Result<Vec<Target>, FindError>> {
+        Box::pin(async move {
+            let selector = decode(selector).map_err(|e| FindError { message: e.message, hint: e.hint })?;
+            TargetKind::find(self, &selector).await
+        })
+    }
+}
+
+impl<'a> Cx<'a, Json> {
+    /// The same context for a fault that knows the type of its undo.
+    pub fn typed<U>(self) -> Cx<'a, U> {
+        self.retype()
+    }
+}

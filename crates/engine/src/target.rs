@@ -1,0 +1,61 @@
+//! What can be broken, and how it is found.
+
+use std::future::Future;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::ArgError;
+
+/// One thing that can be broken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// `process`, `host`…
+    pub kind: String,
+    /// Unique on the host and never reused: `process:1234:5678` is pid 1234 that started at tick 5678.
+    pub id: String,
+    /// For people: `payments (pid 1234)`.
+    pub label: String,
+    /// What faults need of it, as the kind's own type: `squall_sys::ProcessFacts` for processes, null for the host.
+    pub facts: serde_json::Value,
+}
+
+/// A kind of target. Adding one is one file with this implementation and one entry in a list.
+pub trait TargetKind: Send + Sync + 'static {
+    /// What the user writes under the kind's key.
+    type Selector: DeserializeOwned + JsonSchema + Send + Sync;
+
+    /// Name, summary, example.
+    const META: TargetMeta;
+
+    /// Checks what the types cannot say.
+    fn check(&self, selector: &Self::Selector) -> Vec<ArgError> {
+        let _ = selector;
+        Vec::new()
+    }
+
+    /// Every match, in a stable order. Never Squall itself, its ancestors or process 1.
+    fn find(&self, selector: &Self::Selector) -> impl Future<Output = Result<Vec<Target>, FindError>> + Send;
+}
+
+/// What is said of a kind of target.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct TargetMeta {
+    /// The key in the manifest.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// One target, in YAML.
+    pub example: &'static str,
+}
+
+/// Targets could not be looked for. (Finding none is not an error here; the engine makes it one.)
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct FindError {
+    /// What stands in the way.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
