@@ -4,5 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod armed;
+mod state_dir;
 
 pub use armed::{ArmError, Armed};
+pub use state_dir::StateDir;
