@@ -3,19 +3,30 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod evidence;
 mod fault;
 mod host;
+mod journal;
 mod probe;
+mod program;
 mod registry;
+mod state;
 mod target;
 mod traffic;
 
 pub use clock::{BoxFuture, Clock};
+pub use evidence::{Evidence, Numbers, ProbeEvidence, SampleEvidence, StageEvidence};
 pub use fault::{
     ArgError, Claim, Cx, Effect, Fault, InjectError, Meta, Plan, PlanError, PlannedChange, RevertError, Reverted, Undone, VerifyError,
 };
 pub use host::{Feature, HostFacts};
+pub use journal::{Journal, JournalError};
 pub use probe::{Measure, Probe, ProbeCx, ProbeMeta};
+pub use program::{FaultNode, GuardSpec, Node, NodeKind, ProbeSpec, Program, ProgramError};
 pub use registry::{AnyFault, AnyProbe, AnyTargetKind, ErasedCx, KindError, Registry};
+pub use state::{
+    Command, GuardState, InjectionPhase, InjectionState, Judgement, Micros, NodePhase, NodeState, Phase, ProbeState, Sample, State, Stop,
+    Tally,
+};
 pub use target::{FindError, Target, TargetKind, TargetMeta};
 pub use traffic::{TrafficControl, TrafficError};

@@ -28,11 +28,6 @@ pub enum Event {
     Started(Box<Started>),
     /// The plan was made and nothing speaks against it.
     Planned,
-    /// The plan was refused (policy, conflict, nothing to select): nothing was touched.
-    Refused {
-        /// Each with what to do about it.
-        reasons: Vec<String>,
-    },
     /// A probe was asked.
     Sampled {
         /// Index in `hypothesis.probes`.
@@ -190,8 +185,6 @@ pub enum Timer {
     RecoveryEnd,
     /// A guard's condition has been met for its whole `for`, by index in `guards`.
     Guard(usize),
-    /// No more samples are coming within this phase: judge what there is.
-    Settle,
 }
 
 /// A target as journals and reports name it.
