@@ -1,0 +1,4 @@
+//! Tests of the engine from outside.
+
+mod kinds;
+mod properties;
