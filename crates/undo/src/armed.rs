@@ -1,5 +1,9 @@
 //! The token that makes "no change without an undo" a compile error.
 
+use std::path::PathBuf;
+
+use squall_model::{InjectionId, RunId};
+
 /// Proof that an undo is on disk. Only the ledger makes one: after a sync for new changes, or while it reads an undo back
 /// for whoever reverts it.
 #[derive(Debug)]
@@ -12,7 +16,7 @@ impl Armed {
     }
 }
 
-/// The undo could not be made durable. Nothing was touched.
+/// The undo could not be made durable, or nothing may be touched now. Nothing was touched.
 #[derive(Debug, thiserror::Error)]
 pub enum ArmError {
     /// The undo cannot be written as JSON.
@@ -22,8 +26,37 @@ pub enum ArmError {
     #[error("the undo ledger {path} cannot be written: {source}")]
     Write {
         /// The ledger.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
+    /// What others have under a fault cannot be looked at.
+    #[error("the claims of other runs cannot be read: {0}; `squall recover` says what is left of them")]
+    Claims(String),
+    /// Another injection has a fault in force on the same thing.
+    #[error("{claim} is already under injection {injection} ({fault}) of run {run}; wait for it, or end it with `squall stop {run}`")]
+    Claimed {
+        /// What both want.
+        claim: String,
+        /// The run that has it.
+        run: RunId,
+        /// The injection that has it.
+        injection: InjectionId,
+        /// Its kind of fault.
+        fault: String,
+    },
+    /// The stop file is there.
+    #[error("the stop file {path} is there ({says}); `squall stop --unblock` removes it")]
+    Stopped {
+        /// The file.
+        path: PathBuf,
+        /// What stands in it.
+        says: String,
+    },
+    /// The injection is being reverted, or was: nothing more may be armed for it.
+    #[error("injection {0} is being reverted")]
+    Reverted(InjectionId),
+    /// The ledger was closed, by this run or by somebody who took over.
+    #[error("the undo ledger was closed by {0}")]
+    Closed(&'static str),
 }
