@@ -1,1 +1,7 @@
-//! squall-sys
+//! Linux, as the rest needs it: the only crate with `unsafe`. Whatever changes something takes an
+//! [`Armed`](squall_undo::Armed) token, which exists only once the undo of the change is on disk.
+
+pub mod cgroup;
+pub mod cpu_time;
+pub mod memory;
+pub mod stressor;

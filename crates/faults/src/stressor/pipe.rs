@@ -1,0 +1,52 @@
+//! What the stressor's main thread does: nothing, until it is time to go or to end.
+
+use std::io::{PipeReader, stdin};
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use squall_sys::cpu_time::boottime;
+
+/// The longest wait at once. A poll does not count suspended time and the deadline does, so it is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Waits until a descriptor has something to say or is closed; false at the deadline.
+fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Duration) -> Result<bool, String> {
+    let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    loop {
+        let left = deadline.saturating_sub(boottime());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let timeout = left.min(LOOK).try_into().map_err(|_| "a deadline too far away".to_owned())?;
+        match poll(&mut polled, Some(&timeout)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(format!("poll: {error}")),
+        }
+    }
+}
+
+/// Waits for `go`; false if the parent went away or the deadline passed first.
+pub(super) fn wait_for_go(deadline: Duration) -> Result<bool, String> {
+    let input = stdin();
+    let mut seen = Vec::new();
+    while wait_readable(&[input.as_fd()], deadline)? {
+        let mut byte = [0];
+        match rustix::io::read(input.as_fd(), &mut byte) {
+            Ok(0) => return Ok(false),
+            Ok(_) if byte == *b"\n" => break,
+            Ok(_) => seen.push(byte[0]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(format!("standard input: {error}")),
+        }
+    }
+    Ok(seen == b"go")
+}
+
+/// Waits until the parent goes away, the deadline passes, or the load fails (then `alive` becomes readable).
+pub(super) fn wait_for_end(deadline: Duration, alive: &PipeReader) -> Result<(), String> {
+    // The parent writes nothing more: whatever makes its pipe readable is the end of it.
+    wait_readable(&[stdin().as_fd(), alive.as_fd()], deadline).map(drop)
+}
