@@ -104,7 +104,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// Works it out.
-    pub fn gather(program: Arc<Program>, records: &[Record]) -> Self {
+    pub fn gather(program: &Arc<Program>, records: &[Record]) -> Self {
         let mut state = State::new(program.clone());
         let mut samples: Vec<Vec<SampleEvidence>> = vec![Vec::new(); program.probes.len()];
         for record in records {

@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod driver;
 mod evidence;
 mod fault;
 mod host;
 mod journal;
+mod preview;
 mod probe;
 mod program;
 mod registry;
@@ -15,12 +17,14 @@ mod target;
 mod traffic;
 
 pub use clock::{BoxFuture, Clock};
+pub use driver::{Control, Gate, GateRequest, Outcome, Setup, StartWatchdog, drive};
 pub use evidence::{Evidence, Numbers, ProbeEvidence, SampleEvidence, StageEvidence};
 pub use fault::{
     ArgError, Claim, Cx, Effect, Fault, InjectError, Meta, Plan, PlanError, PlannedChange, RevertError, Reverted, Undone, VerifyError,
 };
 pub use host::{Feature, HostFacts};
 pub use journal::{Journal, JournalError};
+pub use preview::{Preview, StepPreview, TargetPreview};
 pub use probe::{Measure, Probe, ProbeCx, ProbeMeta};
 pub use program::{FaultNode, GuardSpec, Node, NodeKind, ProbeSpec, Program, ProgramError};
 pub use registry::{AnyFault, AnyProbe, AnyTargetKind, ErasedCx, KindError, Registry};

@@ -93,7 +93,7 @@ pub enum NodeKind {
         on_timeout: SuspendTimeout,
     },
     /// A fault.
-    Fault(FaultNode),
+    Fault(Box<FaultNode>),
 }
 
 /// A step that is a fault.
@@ -200,11 +200,11 @@ impl Tree<'_> {
     }
 
     fn steps(&mut self, steps: &[Step], parent: usize, path: &str) -> Result<Vec<usize>, ProgramError> {
-        steps.iter().enumerate().map(|(i, step)| self.step(step, parent, format!("{path}[{i}]"))).collect()
+        steps.iter().enumerate().map(|(i, step)| self.step(step, parent, &format!("{path}[{i}]"))).collect()
     }
 
-    fn step(&mut self, step: &Step, parent: usize, path: String) -> Result<usize, ProgramError> {
-        let error = |message: &str| ProgramError { path: path.clone(), message: message.into() };
+    fn step(&mut self, step: &Step, parent: usize, path: &str) -> Result<usize, ProgramError> {
+        let error = |message: &str| ProgramError { path: path.to_owned(), message: message.into() };
         let group = step.group().ok_or_else(|| error("a step is exactly one of fault, parallel, sequence, wait, suspend"))?;
         let number = self.nodes.len();
         let name = step.name.clone().unwrap_or_else(|| match group {
@@ -214,7 +214,7 @@ impl Tree<'_> {
             Group::Wait(time) => format!("wait {time}"),
             Group::Suspend(_) => format!("suspend {number}"),
         });
-        let index = self.add(Some(parent), name, path.clone());
+        let index = self.add(Some(parent), name, path.to_owned());
         let kind = match group {
             Group::Parallel(steps) => NodeKind::Parallel(self.steps(steps, index, &format!("{path}.parallel"))?),
             Group::Sequence(steps) => NodeKind::Sequence(self.steps(steps, index, &format!("{path}.sequence"))?),
@@ -223,7 +223,7 @@ impl Tree<'_> {
             Group::Fault(fault) => {
                 let host = || Target { kind: "host".into(), selector: serde_json::json!({}), select: Select::One, except: None };
                 let ramp = step.ramp.as_ref();
-                NodeKind::Fault(FaultNode {
+                NodeKind::Fault(Box::new(FaultNode {
                     fault: fault.fault.to_owned(),
                     target: fault.target.cloned().unwrap_or_else(host),
                     with: fault.with.cloned().unwrap_or_default(),
@@ -231,7 +231,7 @@ impl Tree<'_> {
                     stages: ramp.map_or_else(|| vec![None], |r| r.percent.iter().copied().map(Some).collect()),
                     stage_every: ramp.map_or(Time::ZERO, |r| r.every),
                     accept_irreversible: step.accept_irreversible,
-                })
+                }))
             }
         };
         let when = match &step.when {

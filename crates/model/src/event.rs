@@ -117,8 +117,8 @@ pub enum Event {
         /// Who.
         by: String,
     },
-    /// The watchdog is gone and could not be replaced.
-    WatchdogLost {
+    /// Squall can no longer keep its promises: the watchdog is gone and could not be replaced, or the journal cannot be written.
+    SafetyLost {
         /// What was seen.
         reason: String,
     },

@@ -206,11 +206,9 @@ impl State {
         match (self.nodes[index].phase, &node.kind) {
             (NodePhase::Delayed | NodePhase::Pausing, _) => self.run_node(index, out),
             (NodePhase::Running, NodeKind::Wait(_)) => self.round_ended(index, out),
-            (NodePhase::Running, NodeKind::Fault(fault)) => {
-                if self.nodes[index].stage + 1 < fault.stages.len() {
-                    self.nodes[index].stage += 1;
-                    self.select_stage(index, fault, out);
-                }
+            (NodePhase::Running, NodeKind::Fault(fault)) if self.nodes[index].stage + 1 < fault.stages.len() => {
+                self.nodes[index].stage += 1;
+                self.select_stage(index, fault, out);
             }
             (NodePhase::Suspended, NodeKind::Suspend { timeout, on_timeout, .. }) => match on_timeout {
                 SuspendTimeout::Continue => self.round_ended(index, out),

@@ -458,7 +458,7 @@ impl State {
             Event::RolledBack { action, error } => self.rolled_back(*action, error.clone(), &mut out),
             Event::StopRequested { by } => self.halt(Stop::Asked(by.clone()), &mut out),
             Event::ContinueRequested { .. } => self.continue_requested(&mut out),
-            Event::WatchdogLost { reason } => self.halt(Stop::Broken(format!("the watchdog is gone: {reason}")), &mut out),
+            Event::SafetyLost { reason } => self.halt(Stop::Broken(reason.clone()), &mut out),
             Event::TrafficEnded { .. } | Event::Noted { .. } => {}
             Event::Ended { verdict, reason } => {
                 self.enter(Phase::Verdict);
@@ -512,7 +512,8 @@ impl State {
     /// Stops the run early: nothing more is begun, everything is reverted. The first reason stays.
     fn halt(&mut self, stop: Stop, out: &mut Vec<Command>) {
         match self.phase {
-            Phase::Plan | Phase::Steady => {
+            // Nothing was touched yet, or everything is back: there is nothing to do but to say so.
+            Phase::Plan | Phase::Steady | Phase::Recover => {
                 self.stop.get_or_insert(stop);
                 self.finish(out);
             }
@@ -523,10 +524,6 @@ impl State {
             // What had to be undone is under way; being asked again only skips the wait for recovery.
             Phase::Revert => {
                 self.stop.get_or_insert(stop);
-            }
-            Phase::Recover => {
-                self.stop.get_or_insert(stop);
-                self.finish(out);
             }
             Phase::Verdict => {}
         }

@@ -33,8 +33,7 @@ impl State {
             Some(Stop::Unmeasured(why)) => {
                 return (Verdict::Inconclusive, format!("the steady state could not be measured, so nothing was touched: {why}"));
             }
-            Some(Stop::Guard { why, .. }) => return (Verdict::Aborted, why.clone()),
-            Some(Stop::Timeout(why)) => return (Verdict::Aborted, why.clone()),
+            Some(Stop::Guard { why, .. } | Stop::Timeout(why)) => return (Verdict::Aborted, why.clone()),
             Some(Stop::Asked(by)) => return (Verdict::Aborted, format!("stopped by {by}")),
             Some(Stop::NoEffect(_)) | None => {}
         }

@@ -114,6 +114,7 @@ struct World<'a, 'b> {
 }
 
 impl World<'_, '_> {
+    #[expect(clippy::needless_pass_by_value, reason = "events are made where they happen")]
     fn event(&mut self, event: Event) {
         let before = self.state.phase;
         self.records.push(Record { seq: self.records.len() as u64, at: self.now, event: event.clone() });
@@ -241,7 +242,7 @@ impl World<'_, '_> {
             10 if self.c.one_in(12) => match self.c.below(3) {
                 0 => self.event(Event::StopRequested { by: "a test".into() }),
                 1 => self.event(Event::ContinueRequested { by: "a test".into() }),
-                _ => self.event(Event::WatchdogLost { reason: "a test".into() }),
+                _ => self.event(Event::SafetyLost { reason: "a test".into() }),
             },
             _ if !self.asked.is_empty() => {
                 let probe = self.asked.remove(0);

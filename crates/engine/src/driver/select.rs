@@ -1,0 +1,111 @@
+//! Chooses the targets of a step: those that match, less those that are excepted or protected, by the run's seed.
+
+use std::sync::Arc;
+
+use squall_model::{Event, Percent, Select, TargetRef};
+
+use super::{GateRequest, Shared, inject};
+use crate::program::{FaultNode, NodeKind};
+use crate::{Gate, Registry, Target};
+
+pub(super) struct Request {
+    pub node: usize,
+    pub round: u32,
+    pub percent: Option<Percent>,
+    pub in_force: usize,
+    /// Ids of targets that this step has under a fault now.
+    pub taken: Vec<String>,
+}
+
+pub(super) async fn select(shared: Arc<Shared>, request: Request) {
+    let node = request.node;
+    match chosen(&shared, &request).await {
+        Ok((matched, targets)) => {
+            let refs = targets.into_iter().map(|target| {
+                let (id, label) = (target.id.clone(), target.label.clone());
+                TargetRef { injection: inject::remember(&shared, node, target), id, label }
+            });
+            let targets = refs.collect();
+            shared.tell(Event::Selected { node, matched, targets });
+        }
+        Err(error) => shared.tell(Event::SelectFailed { node, error }),
+    }
+}
+
+async fn chosen(shared: &Shared, request: &Request) -> Result<(usize, Vec<Target>), String> {
+    let NodeKind::Fault(fault) = &shared.program.nodes[request.node].kind else { return Err("it is no fault".into()) };
+    let matches = matches(&shared.registry, shared.gate.as_ref(), fault).await?;
+    let matched = matches.targets.len();
+    let order = shuffled(matches.targets, shared.seed, request.node, request.round);
+    let wanted = wanted(fault, request.percent, matched, chance(shared.seed, request.node, request.round))
+        .ok_or_else(|| unmet(fault, request.percent, matched, matches.protected))?;
+    let gate = GateRequest { fault: &fault.fault, matched, chosen: wanted, duration: fault.duration, in_force: request.in_force };
+    shared.gate.allow(&gate)?;
+    let targets = order.into_iter().take(wanted).filter(|t| !request.taken.contains(&t.id)).collect();
+    Ok((matched, targets))
+}
+
+/// What matches a step's target, for the run itself and for `squall plan`.
+pub(crate) struct Matches {
+    pub targets: Vec<Target>,
+    /// Matches that must not be touched.
+    pub protected: usize,
+}
+
+pub(crate) async fn matches(registry: &Registry, gate: &dyn Gate, fault: &FaultNode) -> Result<Matches, String> {
+    let kind = registry.target(&fault.target.kind).ok_or_else(|| format!("`{}` is not a kind of target", fault.target.kind))?;
+    let explain = |e: crate::FindError| e.hint.map_or_else(|| e.message.clone(), |hint| format!("{}; {hint}", e.message));
+    let mut targets = kind.find(&fault.target.selector).await.map_err(explain)?;
+    if let Some(except) = &fault.target.except {
+        let left_out = kind.find(except).await.map_err(explain)?;
+        targets.retain(|t| !left_out.iter().any(|o| o.id == t.id));
+    }
+    let before = targets.len();
+    targets.retain(|t| gate.protected(t).is_none());
+    Ok(Matches { protected: before - targets.len(), targets })
+}
+
+/// How many targets a step (or a stage of its ramp) has in all; none where the selection cannot be met.
+pub(crate) fn wanted(fault: &FaultNode, percent: Option<Percent>, matched: usize, chance: f64) -> Option<usize> {
+    percent.map_or(fault.target.select, Select::Percent).count(matched, chance)
+}
+
+pub(crate) fn unmet(fault: &FaultNode, percent: Option<Percent>, matched: usize, protected: usize) -> String {
+    let select = percent.map_or(fault.target.select, Select::Percent);
+    let beside = if protected > 0 { format!(" ({protected} more are protected)") } else { String::new() };
+    let selector = format!("{}: {}", fault.target.kind, fault.target.selector);
+    if matched == 0 {
+        format!("nothing matches {selector}{beside}; `squall plan` shows what does")
+    } else {
+        format!("`select: {select}` cannot be met: {matched} match {selector}{beside}")
+    }
+}
+
+/// The matches in the order in which this step takes them: by a hash of seed, step, round and target, so that the same
+/// seed takes the same ones, and one that comes or goes does not change the order of the others.
+pub(crate) fn shuffled(mut targets: Vec<Target>, seed: u64, node: usize, round: u32) -> Vec<Target> {
+    targets.sort_by_cached_key(|t| keyed_hash(seed, node as u64, u64::from(round), t.id.as_bytes()));
+    targets
+}
+
+/// A number in `0..1` for choices of a count.
+pub(crate) fn chance(seed: u64, node: usize, round: u32) -> f64 {
+    (keyed_hash(seed, node as u64, u64::from(round), b"count") >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Mixes with `SplitMix64` (Steele, Lea, Flood 2014): enough to choose with, not to hide with.
+pub(crate) fn keyed_hash(seed: u64, a: u64, b: u64, bytes: &[u8]) -> u64 {
+    let mut hash = seed;
+    let words = bytes.chunks(8).map(|chunk| chunk.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte)));
+    for word in [a, b, bytes.len() as u64].into_iter().chain(words) {
+        hash = split_mix(hash ^ word);
+    }
+    hash
+}
+
+fn split_mix(x: u64) -> u64 {
+    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,136 @@
+//! What a run would touch, found out without touching anything: `squall plan`, and what `squall run` refuses.
+
+use serde::Serialize;
+use squall_model::Time;
+
+use crate::driver::{matches, shuffled, unmet, wanted};
+use crate::program::{FaultNode, Node, NodeKind};
+use crate::{Gate, GateRequest, HostFacts, PlannedChange, Program, Registry};
+
+/// What a run would touch.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// Each fault step, in the order of the manifest.
+    pub steps: Vec<StepPreview>,
+    /// The longest time that the method takes if nothing hangs.
+    pub longest: Time,
+}
+
+/// What one step would touch.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepPreview {
+    /// The step's name.
+    pub name: String,
+    /// Its path in the manifest.
+    pub path: String,
+    /// The kind of fault.
+    pub fault: String,
+    /// Its time box.
+    pub duration: Option<Time>,
+    /// How many match its selector.
+    pub matched: usize,
+    /// Matches that are protected and so left alone.
+    pub protected: usize,
+    /// What would be touched with what matches now, in the order in which the seed takes them.
+    pub targets: Vec<TargetPreview>,
+    /// What stands in the way. Nothing may, for the run to begin.
+    pub refusals: Vec<String>,
+}
+
+/// What would happen to one target.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetPreview {
+    /// Its id.
+    pub id: String,
+    /// For people.
+    pub label: String,
+    /// Each thing that would change, with which mechanism, and how it is undone.
+    pub changes: Vec<PlannedChange>,
+    /// What nobody else may use meanwhile.
+    pub claims: Vec<String>,
+    /// There is no way back.
+    pub irreversible: bool,
+}
+
+impl Preview {
+    /// Everything that stands in the way, with the name of its step.
+    pub fn refusals(&self) -> Vec<String> {
+        self.steps.iter().flat_map(|s| s.refusals.iter().map(|r| format!("{}: {r}", s.name))).collect()
+    }
+
+    /// Looks at the host and plans every fault step. Changes nothing.
+    pub async fn make(program: &Program, registry: &Registry, gate: &dyn Gate, host: &HostFacts, seed: u64) -> Self {
+        let mut steps: Vec<StepPreview> = Vec::new();
+        for (index, node) in program.nodes.iter().enumerate() {
+            if let NodeKind::Fault(fault) = &node.kind {
+                steps.push(step(index, node, fault, registry, gate, host, seed).await);
+            }
+        }
+        Self { steps, longest: program.longest() }
+    }
+}
+
+async fn step(
+    index: usize,
+    node: &Node,
+    fault: &FaultNode,
+    registry: &Registry,
+    gate: &dyn Gate,
+    host: &HostFacts,
+    seed: u64,
+) -> StepPreview {
+    let mut preview = StepPreview {
+        name: node.name.clone(),
+        path: node.path.clone(),
+        fault: fault.fault.clone(),
+        duration: fault.duration,
+        matched: 0,
+        protected: 0,
+        targets: Vec::new(),
+        refusals: Vec::new(),
+    };
+    let Some(kind) = registry.fault(&fault.fault) else {
+        preview.refusals.push(format!("`{}` is not a kind of fault", fault.fault));
+        return preview;
+    };
+    let found = match matches(registry, gate, fault).await {
+        Ok(found) => found,
+        Err(error) => {
+            preview.refusals.push(error);
+            return preview;
+        }
+    };
+    preview.matched = found.targets.len();
+    preview.protected = found.protected;
+    // A ramp ends with its last stage; a random count is shown at its most, so that nothing comes as a surprise.
+    let percent = fault.stages.last().copied().flatten();
+    let most = 1.0 - f64::EPSILON;
+    let Some(count) = wanted(fault, percent, preview.matched, most) else {
+        preview.refusals.push(unmet(fault, percent, preview.matched, preview.protected));
+        return preview;
+    };
+    let request = GateRequest { fault: &fault.fault, matched: preview.matched, chosen: count, duration: fault.duration, in_force: 0 };
+    preview.refusals.extend(gate.allow(&request).err());
+    for target in shuffled(found.targets, seed, index, 1).into_iter().take(count) {
+        match kind.plan(&fault.with, &target, host) {
+            Ok(plan) => {
+                if plan.irreversible && !fault.accept_irreversible {
+                    let refusal =
+                        format!("{} cannot be undone on {}; write `acceptIrreversible: true` if that is meant", fault.fault, target.label);
+                    preview.refusals.push(refusal);
+                }
+                let claims = plan.claims.into_iter().map(|c| c.0).collect();
+                let (id, label) = (target.id, target.label);
+                preview.targets.push(TargetPreview { id, label, changes: plan.changes, claims, irreversible: plan.irreversible });
+            }
+            Err(error) => {
+                let hint = error.hint.map(|h| format!("; {h}")).unwrap_or_default();
+                preview.refusals.push(format!("{}: {}{hint}", target.label, error.message));
+            }
+        }
+    }
+    preview
+}
