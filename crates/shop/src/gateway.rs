@@ -1,0 +1,81 @@
+//! What customers talk to: `GET /products`, `POST /checkout`, `GET /orders/{id}`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::http::{App, Call, Reply, Upstream};
+use crate::timing;
+
+/// How long orders may take to answer.
+const ORDERS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the cache may take to answer. Short, because there is a fallback.
+const CACHE_TIMEOUT: Duration = Duration::from_millis(50);
+/// How often a checkout is tried in all.
+const ATTEMPTS: u32 = 4;
+
+/// The gateway.
+pub struct Gateway {
+    orders: Upstream,
+    cache: Upstream,
+    checkouts: AtomicU64,
+    /// Makes the numbers of orders differ between two lives of the gateway.
+    life: u64,
+}
+
+impl Gateway {
+    /// A gateway before these services.
+    pub fn new(orders: Upstream, cache: Upstream) -> Self {
+        let life = u64::try_from(timing::now().as_millis()).unwrap_or_default();
+        Self { orders, cache, checkouts: AtomicU64::new(0), life }
+    }
+
+    async fn checkout(&self) -> Reply {
+        let number = self.checkouts.fetch_add(1, Ordering::Relaxed);
+        let order = json!({ "order": format!("{:x}-{number}", self.life), "amount": 4200 });
+        let mut why = String::new();
+        // MISTAKE retry-storm: tried again at once, and four times over, so that a slow shop gets four times the work; and
+        // an attempt that was given up here still goes on in orders, so the customer may be charged more than once.
+        for _ in 0..ATTEMPTS {
+            match self.orders.call_within(ORDERS_TIMEOUT, Method::POST, "/orders", &order).await {
+                Ok(reply) if reply.status.is_success() => return reply,
+                Ok(reply) => why = format!("orders answered {}", reply.status),
+                Err(error) => why = format!("orders: {error}"),
+            }
+        }
+        Reply::error(StatusCode::SERVICE_UNAVAILABLE, &why)
+    }
+
+    async fn order(&self, path: &str) -> Reply {
+        match self.orders.call_within(ORDERS_TIMEOUT, Method::GET, path, &Value::Null).await {
+            Ok(reply) => reply,
+            Err(error) => Reply::error(StatusCode::SERVICE_UNAVAILABLE, &format!("orders: {error}")),
+        }
+    }
+
+    /// Done well: a short timeout, and something good enough to fall back to.
+    async fn products(&self) -> Reply {
+        match self.cache.call_within(CACHE_TIMEOUT, Method::GET, "/prices", &Value::Null).await {
+            Ok(reply) if reply.status.is_success() => Reply::ok(json!({ "source": "cache", "products": reply.json })),
+            _ => Reply::ok(
+                json!({ "source": "fallback", "products": crate::cache::PRICES.map(|(name, cents)| json!({ "name": name, "cents": cents })) }),
+            ),
+        }
+    }
+}
+
+impl App for Gateway {
+    async fn answer(&self, call: Call) -> Reply {
+        match (&call.method, call.path.as_str()) {
+            (&Method::GET, "/") => {
+                Reply::ok(json!({ "shop": "squall demo shop", "try": ["GET /products", "POST /checkout", "GET /orders/latest"] }))
+            }
+            (&Method::GET, "/products") => self.products().await,
+            (&Method::POST, "/checkout") => self.checkout().await,
+            (&Method::GET, path) if path.starts_with("/orders/") => self.order(path).await,
+            _ => Reply::not_found(),
+        }
+    }
+}
