@@ -46,7 +46,7 @@ pub enum ArmError {
         fault: String,
     },
     /// The stop file is there.
-    #[error("the stop file {path} is there ({says}); `squall stop --unblock` removes it")]
+    #[error("the stop file {path} is there{}; `squall stop --unblock` removes it", said(.says))]
     Stopped {
         /// The file.
         path: PathBuf,
@@ -59,4 +59,8 @@ pub enum ArmError {
     /// The ledger was closed, by this run or by somebody who took over.
     #[error("the undo ledger was closed by {0}")]
     Closed(&'static str),
+}
+
+fn said(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,26 @@ impl ProcessIdentity {
         }
         Ok(Some(stat(self.pid)?.is_some_and(|stat| stat.start_ticks == self.start_ticks && !stat.dead)))
     }
+
+    /// Sends it a signal, and no other process that has got its number since. False if it is gone.
+    pub fn signal(&self, signal: Signal) -> io::Result<bool> {
+        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(false) };
+        let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(false),
+            opened => opened?,
+        };
+        // Compared after opening: what was compared is what gets the signal.
+        match self.alive()? {
+            Some(true) => {}
+            Some(false) => return Ok(false),
+            None => return Err(io::Error::other("it runs in another namespace of process ids (a container): stop it there")),
+        }
+        match pidfd_send_signal(&descriptor, signal) {
+            Ok(()) => Ok(true),
+            Err(Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// What is needed of `/proc/<pid>/stat`.
@@ -53,7 +75,7 @@ fn stat(pid: i32) -> io::Result<Option<Stat>> {
     let text = match std::fs::read(format!("/proc/{pid}/stat")) {
         Ok(text) => text,
         // ESRCH: the process ended between opening and reading.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {
             return Ok(None);
         }
         Err(error) => return Err(error),

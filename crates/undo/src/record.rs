@@ -211,7 +211,8 @@ pub(crate) fn frame(record: &Record) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The JSON of one line, if length and CRC are right.
+/// The JSON of one line, if length and CRC are right. Anything may follow it: zeros, as a file system leaves behind after
+/// power loss, or a record whose own newline was hit.
 fn unframe(line: &[u8]) -> Option<&[u8]> {
     let number = |range: std::ops::Range<usize>| {
         let digits = line.get(range)?;
@@ -219,9 +220,8 @@ fn unframe(line: &[u8]) -> Option<&[u8]> {
         digits.iter().all(u8::is_ascii_hexdigit).then(|| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())?
     };
     let (length, crc) = (number(0..8)?, number(9..17)?);
-    let json = line.get(18..)?;
-    let framed = line[8] == b' ' && line[17] == b' ' && json.len() == length as usize && crc32fast::hash(json) == crc;
-    framed.then_some(json)
+    let json = line.get(18..18_usize.checked_add(length as usize)?)?;
+    (line[8] == b' ' && line[17] == b' ' && crc32fast::hash(json) == crc).then_some(json)
 }
 
 /// The version, if the record is a header of a newer format.

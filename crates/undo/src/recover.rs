@@ -38,8 +38,25 @@ impl RecoveredRun {
     }
 
     /// Whether there was anything to do or to tell.
-    pub fn found_something(&self) -> bool {
+    pub fn touched(&self) -> bool {
         self.error.is_some() || !self.outcomes.is_empty() || !self.orphans.is_empty()
+    }
+
+    /// What was done and what was not, in one line for people.
+    pub fn summary(&self) -> String {
+        let entries = self.outcomes.iter().map(|outcome| match &outcome.result {
+            Ok(how) => format!("{} on {}: {how}", outcome.fault, outcome.target),
+            Err(error) => format!("{} on {} could not be reverted: {error}", outcome.fault, outcome.target),
+        });
+        let orphans = self.orphans.iter().map(|orphan| {
+            let done = if orphan.gone { "killed" } else { "could not kill" };
+            format!("{done} process {} ({})", orphan.pid, orphan.marker)
+        });
+        let mut parts: Vec<String> = self.error.iter().cloned().chain(entries).chain(orphans).collect();
+        if parts.is_empty() {
+            parts.push("nothing was left behind".to_owned());
+        }
+        parts.join("; ")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where runs are kept.
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use squall_model::RunId;
@@ -13,7 +14,6 @@ impl StateDir {
     /// A directory of the caller's choice, made if it is not there (mode 0700).
     pub fn new(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         Ok(Self(path.canonicalize()?))
     }

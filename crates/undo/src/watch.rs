@@ -70,7 +70,8 @@ pub async fn watch(run_dir: &Path, undoer: &dyn Undoer) -> Result<WatchEnd, Watc
     let mut engine = Engine::new(&file.read()?)?;
     let timer = BootTimer::new().map_err(|e| WatchError::Io("make a timer", e))?;
     let mut out = io::stdout();
-    out.write_all(READY).and_then(|()| out.flush()).map_err(|e| WatchError::Io("say that it is ready", e))?;
+    // Where nobody listens any more the engine is gone already, and there may be something to revert.
+    let _ = out.write_all(READY).and_then(|()| out.flush());
     let mut late = Late::default();
     let mut reverting = FuturesUnordered::new();
     loop {

@@ -1,0 +1,7 @@
+//! The ledger, the watchdog and recover with real processes and real files.
+#![forbid(unsafe_code)]
+
+mod damage;
+mod ledger;
+mod processes;
+mod undoer;
