@@ -28,6 +28,7 @@ mod target;
 mod traffic;
 mod units;
 mod verdict;
+mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Path, PathSegment, did_you_mean};
 pub use document::{Document, Place};
