@@ -1,1 +1,51 @@
-fn main() {}
+//! The chores of the project: `cargo xtask test` is everything that CI does, the rest are its parts and the benches.
+
+mod bench_cpu;
+mod cpu_meter;
+mod generate;
+mod overhead;
+mod reaction;
+mod shell;
+mod test;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the Squall project")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the tests need, then run every check and every test
+    Test(test::Args),
+    /// Write the generated references, or check that they are up to date
+    Gen(generate::Args),
+    /// Bench: exactness of `cpu.load`, second by second, beside stress-ng
+    BenchCpu(bench_cpu::Args),
+    /// Keep a share of one core busy for ever: the other program of `bench-cpu`
+    #[command(hide = true)]
+    Spin {
+        /// The core
+        core: usize,
+        /// The share, in percent
+        percent: u32,
+    },
+    /// Bench: time from the breach of a guard to the fault being gone
+    Reaction(reaction::Args),
+    /// Bench: the smallest experiment, and 200 probes, against Chaos Toolkit
+    Overhead(overhead::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Test(args) => test::run(&args),
+        Task::Gen(args) => generate::run(&args),
+        Task::BenchCpu(args) => bench_cpu::run(&args),
+        Task::Spin { core, percent } => cpu_meter::spin(core, percent),
+        Task::Reaction(args) => reaction::run(&args),
+        Task::Overhead(args) => overhead::run(&args),
+    }
+}

@@ -1,0 +1,77 @@
+//! Running other programs, and where things are.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
+}
+
+/// A command in the root of the repository.
+#[expect(clippy::disallowed_methods, reason = "running other programs is what a task runner is for")]
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// Cargo, as the one that runs this.
+pub fn cargo() -> Command {
+    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs to the end and shows the output; an error if it did not succeed.
+pub fn run(command: &mut Command) -> Result<()> {
+    say(&format!("$ {}", shown(command)));
+    let status = command.status().with_context(|| format!("{} could not be started", shown(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs to the end and keeps the output.
+pub fn output(command: &mut Command) -> Result<Output> {
+    command.output().with_context(|| format!("{} could not be started", shown(command)))
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// A line for whoever watches.
+#[expect(clippy::print_stdout, reason = "the output of a task runner")]
+pub fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Whether a program is on the PATH.
+pub fn has(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Builds `squall` in the release profile and gives its path.
+pub fn release_squall() -> Result<PathBuf> {
+    run(cargo().args(["build", "--quiet", "--release", "--package", "squall"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.join("release/squall"))
+}
+
+/// The value at a share of sorted numbers, nearest rank.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of an index is an index")]
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+/// Seconds since boot, for measuring.
+pub fn now() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+}

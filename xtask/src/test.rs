@@ -1,0 +1,97 @@
+//! `cargo xtask test`: everything that CI does, on a machine that has nothing but Rust.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::shell::{cargo, command, has, run as sh, say};
+use crate::{generate, shell};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only the checks and the tests, without the crash matrix and the benches at their small size
+    #[arg(long)]
+    fast: bool,
+}
+
+/// Debian packages that tests use, by the program that shows whether they are there.
+const PACKAGES: [(&str, &str); 3] = [("prometheus", "prometheus"), ("stress-ng", "stress-ng"), ("python3", "python3-venv")];
+
+pub fn run_all(args: &Args) -> Result<Vec<String>> {
+    let mut skipped = Vec::new();
+    install(&mut skipped)?;
+    sh(cargo().args(["fmt", "--all", "--check"]))?;
+    bans()?;
+    sh(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;
+    // The programs that tests start.
+    sh(cargo().args(["build", "--workspace", "--bins", "--quiet"]))?;
+    let nextest = ["nextest", "run", "--workspace", "--profile", "ci"];
+    sh(cargo().args(nextest))?;
+    sh(cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
+    generate::run(&generate::Args { check: true })?;
+    if args.fast {
+        skipped.push("the crash matrix and the benches: --fast".into());
+        return Ok(skipped);
+    }
+    for small in [&["xtask", "crash-matrix", "--points", "24"][..], &["xtask", "reaction", "--quick"], &["xtask", "bench-cpu", "--quick"]] {
+        sh(cargo().args(small))?;
+    }
+    if has("python3") {
+        sh(cargo().args(["xtask", "overhead", "--quick"]))?;
+    } else {
+        skipped.push("the comparison with Chaos Toolkit: python3 is missing".into());
+    }
+    Ok(skipped)
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let skipped = run_all(args)?;
+    if skipped.is_empty() {
+        say("nothing was skipped");
+    }
+    for what in &skipped {
+        say(&format!("skipped: {what}"));
+    }
+    Ok(())
+}
+
+/// Crates that must not come in, even by way of others.
+fn bans() -> Result<()> {
+    for name in ["ring", "openssl-sys", "native-tls", "serde_yaml"] {
+        let tree = shell::output(cargo().args(["tree", "--workspace", "--edges", "normal,build", "--invert", name]))?;
+        if tree.status.success() && !tree.stdout.is_empty() {
+            anyhow::bail!("`{name}` is banned and comes in:\n{}", String::from_utf8_lossy(&tree.stdout));
+        }
+    }
+    Ok(())
+}
+
+/// Installs what is missing, where that can be done; says what cannot.
+fn install(skipped: &mut Vec<String>) -> Result<()> {
+    if !has("cargo-nextest") {
+        sh(cargo().args(["install", "--locked", "cargo-nextest"]))?;
+    }
+    let missing: Vec<&str> = PACKAGES.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let root = rustix::process::geteuid().is_root();
+    if !has("apt-get") || (!root && !has("sudo")) {
+        for package in missing {
+            skipped.push(format!("the tests that need {package}: it is not installed, and cannot be from here"));
+        }
+        return Ok(());
+    }
+    let apt = |args: &[&str]| -> Command {
+        let mut install = if root { command("apt-get") } else { command("sudo") };
+        if !root {
+            install.arg("apt-get");
+        }
+        install.env("DEBIAN_FRONTEND", "noninteractive").args(args);
+        install
+    };
+    sh(&mut apt(&["update", "-qq"]))?;
+    let mut install = apt(&["install", "-y", "-qq", "--no-install-recommends"]);
+    sh(install.args(&missing))?;
+    Ok(())
+}
