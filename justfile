@@ -1,0 +1,40 @@
+# The front door: `just` lists what there is.
+[private]
+default:
+    @just --list
+
+# Two experiments on a demo shop, in under a minute
+demo:
+    cargo run --release -- demo
+
+# Everything that CI does: installs what the tests need, then checks and tests
+test:
+    cargo xtask test
+
+# The checks and the tests alone, without crash matrix and benches
+fast:
+    cargo xtask test --fast
+
+# Format and lints
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- --deny warnings
+
+# Write the references that come from the code
+gen:
+    cargo xtask gen
+
+# Every bench in full, one after another (about 45 minutes on a quiet machine)
+bench:
+    cargo xtask reaction
+    cargo xtask overhead
+    cargo xtask bench-cpu
+    cargo bench --package squall-probes
+
+# Kill Squall at every point of a run and look at what is left
+crash-matrix:
+    cargo xtask crash-matrix --points 300
+
+# Ten minutes of fuzzing for one target: manifest, journal or ledger
+fuzz target seconds="600":
+    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{target}} -- -max_total_time={{seconds}}
