@@ -72,7 +72,7 @@ pub fn spin(core: usize, percent: u32) -> Result<()> {
     let (busy, period) = (Duration::from_micros(u64::from(percent) * 70), Duration::from_millis(7));
     loop {
         let start = now();
-        while now() - start < busy {
+        while now() < start + busy {
             std::hint::spin_loop();
         }
         std::thread::sleep((start + period).saturating_sub(now()));
