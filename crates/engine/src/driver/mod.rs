@@ -239,7 +239,6 @@ pub async fn drive(setup: Setup) -> Result<Outcome, JournalError> {
         if let Ok(Some(watchdog)) = watching.await {
             watchdog.stop().await;
         }
-        let _ = std::fs::remove_dir_all(&shared.directory);
     }
     Ok(outcome)
 }
