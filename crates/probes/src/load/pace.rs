@@ -31,10 +31,9 @@ impl Pacer {
         loop {
             let mut ready = self.0.readable().await?;
             let mut expirations = [0; 8];
-            match ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut expirations)?)) {
-                Ok(result) => return result.map(drop),
-                // Readiness left over from before the timer was set anew.
-                Err(_) => continue,
+            // Otherwise it was readiness left over from before the timer was set anew.
+            if let Ok(result) = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut expirations)?)) {
+                return result.map(drop);
             }
         }
     }

@@ -75,7 +75,7 @@ impl Schedule {
 
     /// Λ⁻¹: the time at which so many arrivals are expected to have been.
     fn time_of(&self, arrivals: f64) -> Option<f64> {
-        let in_ramp = (self.from + self.rate) / 2.0 * self.over;
+        let in_ramp = f64::midpoint(self.from, self.rate) * self.over;
         if arrivals < in_ramp {
             // from·t + (rate − from)/(2·over)·t² = arrivals, solved in the form that stays exact when the ramp is flat.
             let slope = (self.rate - self.from) / self.over;

@@ -94,11 +94,12 @@ async fn pace(clock: &Arc<dyn Clock>, running: &Arc<Running>, mut schedule: Sche
             break;
         };
         let now = clock.now().saturating_sub(running.start);
-        if due > now {
+        let early = due.saturating_sub(now);
+        if !early.is_zero() {
             tokio::select! {
                 biased;
                 _ = orders.wait_for(|order| *order != Order::Go) => break,
-                slept = pacer.sleep(due - now) => if slept.is_err() { break },
+                slept = pacer.sleep(early) => if slept.is_err() { break },
             }
             continue;
         }

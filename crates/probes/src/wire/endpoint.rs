@@ -1,6 +1,6 @@
 //! Where a request goes: a URL taken apart once.
 
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use ::http::uri::{Authority, PathAndQuery, Scheme, Uri};
 
 /// A URL taken apart. Cloning shares the texts.
 #[derive(Debug, Clone, PartialEq, Eq)]

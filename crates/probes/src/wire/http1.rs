@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ::http::{Method, Request, response};
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -62,16 +62,14 @@ impl Http1Pool {
         if let Some(mut connection) = self.take_idle().await {
             match connection.try_send_request(request).await {
                 Ok(response) => return self.finish(connection, response, body).await,
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => {
-                        let error = WireError::from_hyper(&error.into_error());
-                        if !(idempotent && matches!(error, WireError::Reset | WireError::Closed)) {
-                            return Err(error);
-                        }
-                        request = make();
+                Err(mut error) => {
+                    let unsent = error.take_message();
+                    let error = WireError::from_hyper(&error.into_error());
+                    if unsent.is_none() && !(idempotent && matches!(error, WireError::Reset | WireError::Closed)) {
+                        return Err(error);
                     }
-                },
+                    request = unsent.unwrap_or_else(&make);
+                }
             }
         }
         let mut connection = self.connect().await?;

@@ -1,6 +1,7 @@
 //! HTTP over TCP and TLS, as the HTTP probes and the load generator both use it: where a request goes, how a connection is
 //! made, how connections are kept and reused, and what can go wrong on the way.
 
+mod client;
 mod connect;
 mod endpoint;
 mod error;
@@ -8,6 +9,7 @@ mod http1;
 mod http2;
 mod tls;
 
+pub(crate) use client::{Client, Prepared, header_map};
 pub(crate) use connect::{Resolver, open_tcp};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use error::WireError;
