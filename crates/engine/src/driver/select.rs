@@ -109,3 +109,45 @@ fn split_mix(x: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(n: usize) -> Vec<Target> {
+        (0..n).map(|i| Target { kind: "t".into(), id: format!("t:{i}"), label: String::new(), facts: serde_json::Value::Null }).collect()
+    }
+
+    fn ids(targets: Vec<Target>) -> Vec<String> {
+        targets.into_iter().map(|t| t.id).collect()
+    }
+
+    #[test]
+    fn the_same_seed_takes_the_same_targets_in_the_same_order() {
+        let mut backwards = targets(20);
+        backwards.reverse();
+        assert_eq!(ids(shuffled(targets(20), 7, 1, 1)), ids(shuffled(backwards, 7, 1, 1)));
+        assert_ne!(ids(shuffled(targets(20), 7, 1, 1)), ids(shuffled(targets(20), 8, 1, 1)));
+        assert_ne!(ids(shuffled(targets(20), 7, 1, 1)), ids(shuffled(targets(20), 7, 1, 2)), "another round takes others");
+    }
+
+    #[test]
+    fn a_target_that_goes_does_not_change_the_order_of_the_others() {
+        let whole = ids(shuffled(targets(20), 7, 1, 1));
+        let mut fewer = targets(20);
+        fewer.remove(3);
+        let fewer = ids(shuffled(fewer, 7, 1, 1));
+        assert_eq!(whole.into_iter().filter(|id| id != "t:3").collect::<Vec<_>>(), fewer);
+    }
+
+    #[test]
+    fn every_target_is_taken_first_about_equally_often() {
+        let mut firsts = [0_u32; 10];
+        for seed in 0..10_000 {
+            let first = ids(shuffled(targets(10), seed, 1, 1)).remove(0);
+            firsts[first[2..].parse::<usize>().expect("a number")] += 1;
+        }
+        // 1,000 expected of each; five standard deviations are 150.
+        assert!(firsts.iter().all(|n| (850..1_150).contains(n)), "{firsts:?}");
+    }
+}
