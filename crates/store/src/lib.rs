@@ -1,1 +1,31 @@
-//! squall-store
+//! Where runs are remembered: an append-only journal in one SQLite database per state directory.
+//!
+//! A run is its [`Record`](squall_model::Record)s and nothing else; whatever history, `show` or a report says is read off
+//! them. The first batch of a run starts with its `Started` event and makes the run known; the last holds its `Ended`.
+//! Two implementations of [`RunStore`] pass one conformance suite: [`Store`] (SQLite, for real runs) and [`MemoryStore`]
+//! (for tests of what stands on a store).
+//!
+//! ```
+//! use squall_store::{Filter, RunStore, Store};
+//! # let directory = std::env::temp_dir().join(format!("squall-store-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&directory).expect("a directory");
+//! let store = Store::open(&directory.join("squall.db"))?;
+//! assert!(store.runs(&Filter::default())?.is_empty());
+//! # drop(store);
+//! # std::fs::remove_dir_all(&directory).expect("removed");
+//! # Ok::<(), squall_store::StoreError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod memory;
+mod rows;
+mod schema;
+mod sqlite;
+mod summary;
+
+pub use error::StoreError;
+pub use memory::MemoryStore;
+pub use schema::SCHEMA_VERSION;
+pub use sqlite::Store;
+pub use summary::{Filter, RunStore, RunSummary};
