@@ -31,6 +31,17 @@ impl Path {
         path.0.push(PathSegment::Index(index));
         path
     }
+
+    /// This path and, from its end, another.
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Self {
+        Self(self.0.iter().chain(&other.0).cloned().collect())
+    }
+
+    /// Whether the other path is this one's beginning, or this one.
+    pub fn starts_with(&self, other: &Self) -> bool {
+        self.0.starts_with(&other.0)
+    }
 }
 
 impl std::fmt::Display for Path {

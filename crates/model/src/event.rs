@@ -151,9 +151,6 @@ pub struct Started {
     pub run: RunId,
     /// `metadata.name`.
     pub experiment: String,
-    /// `metadata.labels`, so that history can be filtered without reading manifests.
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub labels: std::collections::BTreeMap<String, String>,
     /// The manifest as text, so that a report needs nothing else.
     pub manifest: String,
     /// Decides every random choice.

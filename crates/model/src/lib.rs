@@ -13,6 +13,8 @@
 //! values, and `squall-engine` checks them against the kind that they name, with the places kept here.
 #![forbid(unsafe_code)]
 
+pub mod calendar;
+mod decode;
 mod diagnostic;
 mod document;
 mod event;
@@ -23,13 +25,16 @@ mod ids;
 mod parse;
 mod policy;
 mod probe;
+mod semantics;
 mod step;
 mod target;
 mod traffic;
 mod units;
 mod verdict;
+mod words;
 mod yaml;
 
+pub use decode::{Decoded, Problem, decode};
 pub use diagnostic::{Diagnostic, Diagnostics, Path, PathSegment, did_you_mean};
 pub use document::{Document, Place};
 pub use event::{Event, JOURNAL_VERSION, LatencySummary, Record, RevertedBy, Started, TargetRef, Timer, TrafficSummary};
@@ -37,11 +42,13 @@ pub use expect::{Bound, Expectation, ExpectationError};
 pub use experiment::{Experiment, Hypothesis, Metadata, Recovery, Rollback, RollbackAction, Schedule, Spec, Steady};
 pub use guard::{Abort, Guard, Unmeasurable};
 pub use ids::{InjectionId, RunId};
-pub use parse::{API_VERSION, parse_experiment, parse_policy};
+pub use parse::{API_VERSION, Reading, parse_experiment, parse_policy, read_experiment};
 pub use policy::{Caps, Freeze, Policy, PolicySpec, ProtectedProcess, Weekday, Window};
 pub use probe::Probe;
+pub use semantics::{check_comparison, check_threshold};
 pub use step::{FaultStep, Group, Ramp, Repeat, Step, Suspend, SuspendTimeout, When};
 pub use target::{Select, Target};
 pub use traffic::{Arrivals, HttpTraffic, HttpVersion, Measure, RateRamp, Traffic};
 pub use units::{Bytes, Dimension, Percent, Quantity, Rate, Time, UnitError};
 pub use verdict::{Measured, Value, Verdict};
+pub use words::{nearest, quoted};

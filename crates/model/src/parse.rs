@@ -1,20 +1,113 @@
 //! From text to an [`Experiment`] or a [`Policy`], with everything that can be checked without knowing the kinds.
 
-use crate::{Diagnostics, Document, Experiment, Policy};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::semantics::{self, Checker};
+use crate::{Diagnostic, Diagnostics, Document, Experiment, Path, Policy, decode, nearest};
 
 /// The one version of the manifest format that there is.
 pub const API_VERSION: &str = "squall.dev/v1";
 
+/// A manifest that may have errors, read as far as it goes.
+#[derive(Debug)]
+pub struct Reading<T> {
+    /// The manifest. With errors it is a mended one, good only for finding more of them; none where that cannot be.
+    pub value: Option<T>,
+    /// The text with its places.
+    pub document: Document,
+    /// What is wrong so far, in order of place.
+    pub diagnostics: Diagnostics,
+    /// Where the manifest was mended: nothing at or below these paths is the user's.
+    pub mended: Vec<Path>,
+}
+
+impl<T> Reading<T> {
+    /// Adds what was found in the value, except about what the user did not write.
+    pub fn add(&mut self, found: Diagnostics) {
+        let mended: Vec<String> = self.mended.iter().map(ToString::to_string).collect();
+        let is_mended = |path: &str| {
+            mended
+                .iter()
+                .any(|mended| path.strip_prefix(mended.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])))
+        };
+        self.diagnostics.extend(found.into_iter().filter(|diagnostic| !is_mended(&diagnostic.path)));
+        in_order(&mut self.diagnostics);
+    }
+
+    /// The manifest if nothing is wrong.
+    pub fn finish(self) -> Result<(T, Document), Diagnostics> {
+        match self.value {
+            Some(value) if self.diagnostics.is_empty() => Ok((value, self.document)),
+            _ => Err(self.diagnostics),
+        }
+    }
+}
+
 /// Reads and checks an experiment. The kinds of faults, probes and targets are checked by `squall-engine`.
 pub fn parse_experiment(text: &str) -> Result<(Experiment, Document), Diagnostics> {
-    let document = Document::parse(text)?;
-    let _ = &document;
-    Err(Vec::new())
+    read_experiment(text)?.finish()
 }
 
 /// Reads and checks a policy.
 pub fn parse_policy(text: &str) -> Result<(Policy, Document), Diagnostics> {
+    read::<Policy>(text, "Policy", semantics::policy)?.finish()
+}
+
+/// Reads an experiment as far as it goes. An error means that the text is not even YAML, or another kind of manifest.
+pub fn read_experiment(text: &str) -> Result<Reading<Experiment>, Diagnostics> {
+    read::<Experiment>(text, "Experiment", semantics::experiment)
+}
+
+fn read<T: DeserializeOwned>(text: &str, kind: &str, check: fn(&T, &mut Checker<'_>)) -> Result<Reading<T>, Diagnostics> {
     let document = Document::parse(text)?;
-    let _ = &document;
-    Err(Vec::new())
+    let mut diagnostics = header(&document, kind)?;
+    let decoded = decode::<T>(&document.value);
+    diagnostics.extend(decoded.problems.iter().map(|problem| problem.locate(&document, &Path::default())));
+    if let Some(value) = &decoded.value {
+        let mut checker = Checker::new(&document, &decoded.mended);
+        check(value, &mut checker);
+        diagnostics.append(&mut checker.found);
+    }
+    in_order(&mut diagnostics);
+    Ok(Reading { value: decoded.value, document, diagnostics, mended: decoded.mended })
+}
+
+/// By place, each once.
+fn in_order(diagnostics: &mut Diagnostics) {
+    diagnostics.sort_by(|a, b| (a.line, a.column, &a.path).cmp(&(b.line, b.column, &b.path)));
+    diagnostics.dedup();
+}
+
+/// `apiVersion` and `kind`. A manifest of another kind is refused at once: its other fields would only be misunderstood.
+fn header(document: &Document, kind: &str) -> Result<Diagnostics, Diagnostics> {
+    let mut found = Vec::new();
+    let root = Path::default();
+    if let Some(Value::String(written)) = document.value.get("kind")
+        && written != kind
+    {
+        let path = root.key("kind");
+        if nearest(written, [kind]).is_none() {
+            let kinds = ["Experiment", "Policy"];
+            let hint = match nearest(written, kinds) {
+                Some("Policy") => "a policy is given with `--policy`, not run".into(),
+                Some(_) => "a policy starts with `kind: Policy`".into(),
+                None => format!("Squall's own kinds are `Experiment` and `Policy`; write `kind: {kind}` here"),
+            };
+            return Err(vec![document.at(&path, format!("this is a `{written}`, not a `{kind}`"), Some(hint))]);
+        }
+        found.push(document.at(&path, format!("unknown kind `{written}`"), Some(format!("did you mean `{kind}`?"))));
+    }
+    if let Some(Value::String(written)) = document.value.get("apiVersion")
+        && written != API_VERSION
+    {
+        let message = format!("unknown version `{written}`");
+        let error: Diagnostic = document.at(&root.key("apiVersion"), message, Some(format!("this Squall reads `{API_VERSION}`")));
+        if !written.starts_with("squall") && nearest(written, [API_VERSION]).is_none() {
+            found.push(error);
+            return Err(found);
+        }
+        found.push(error);
+    }
+    Ok(found)
 }

@@ -34,6 +34,9 @@ pub struct Probe {
 impl Probe {
     /// The fields that are not kinds.
     pub const FIELDS: [&'static str; 4] = ["name", "expect", "every", "timeout"];
+
+    /// The kinds that come with Squall, for messages about probes that name none or several.
+    pub const USUAL_KINDS: [&'static str; 8] = ["http", "tcp", "command", "prometheus", "process", "file", "log", "traffic"];
 }
 
 impl<'de> Deserialize<'de> for Probe {

@@ -29,6 +29,9 @@ pub struct Target {
 impl Target {
     /// The fields that are not kinds.
     pub const FIELDS: [&'static str; 2] = ["select", "except"];
+
+    /// The kinds that come with Squall, for messages about targets that name none or several.
+    pub const USUAL_KINDS: [&'static str; 2] = ["process", "host"];
 }
 
 impl<'de> Deserialize<'de> for Target {

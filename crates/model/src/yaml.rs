@@ -288,7 +288,7 @@ impl Reader<'_> {
     fn scan_error(&self, error: &ScanError) -> Diagnostic {
         let mark = *error.marker();
         let place = self.lines.place(Span::empty(mark));
-        let place = point(self.lines.text, place);
+        let place = point(self.lines.text, &place);
         let line = self.lines.text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
         let (message, hint) = explain_scan_error(error.info(), line);
         self.lines.diagnostic(place, message, hint.map(str::to_owned), &self.path())
@@ -296,10 +296,10 @@ impl Reader<'_> {
 }
 
 /// One character wide, so that there is something to point at.
-fn point(text: &str, place: Place) -> Place {
+fn point(text: &str, place: &Place) -> Place {
     let start = place.span.start;
     let width = text[start..].chars().next().map_or(0, char::len_utf8);
-    Place { span: start..start + width, ..place }
+    Place { span: start..start + width, ..*place }
 }
 
 fn count(value: &Value) -> usize {
@@ -466,7 +466,7 @@ mod tests {
         let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for i in 1..12 {
             let alias = format!("*a{}", i - 1);
-            bomb.push_str(&format!("a{i}: &a{i} [{}]\n", vec![alias; 10].join(", ")));
+            bomb += &["a", &i.to_string(), ": &a", &i.to_string(), " [", &vec![alias; 10].join(", "), "]\n"].concat();
         }
         let errors = Document::parse(&bomb).expect_err("a bomb");
         assert_eq!(errors[0].message, "the aliases expand to more than 50,000 values");
