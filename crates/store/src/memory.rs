@@ -1,17 +1,25 @@
 //! Runs kept in memory, for tests of what stands on a store. Forgets everything when dropped.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use squall_model::{Event, Record, RunId};
+use squall_model::{Event, Record, RunId, Started};
 
 use crate::summary::check_order;
 use crate::{Filter, RunStore, RunSummary, StoreError};
 
+#[derive(Debug)]
+struct Kept {
+    started: Started,
+    labels: BTreeMap<String, String>,
+    records: Vec<Record>,
+}
+
 /// Runs kept in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    runs: Mutex<BTreeMap<RunId, Vec<Record>>>,
+    runs: Mutex<BTreeMap<RunId, Kept>>,
 }
 
 impl MemoryStore {
@@ -20,24 +28,32 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Vec<Record>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Kept>> {
         // A panic elsewhere cannot leave half a batch: batches are added by one `extend`.
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl RunStore for MemoryStore {
+    fn begin(&self, started: &Started, labels: &BTreeMap<String, String>) -> Result<(), StoreError> {
+        match self.lock().entry(started.run.clone()) {
+            Entry::Occupied(_) => Err(StoreError::Begun(started.run.clone())),
+            Entry::Vacant(place) => {
+                place.insert(Kept { started: started.clone(), labels: labels.clone(), records: Vec::new() });
+                Ok(())
+            }
+        }
+    }
+
     fn append(&self, run: &RunId, records: &[Record], _sync: bool) -> Result<(), StoreError> {
         let mut runs = self.lock();
-        let expected = runs.get(run).map(|known| known.len() as u64);
-        match (expected, records.first().map(|record| &record.event)) {
-            (None, Some(Event::Started(started))) if started.run == *run => {}
-            (None, _) => return Err(StoreError::UnknownRun(run.clone())),
-            (Some(_), Some(Event::Started(_))) => return Err(StoreError::Begun(run.clone())),
-            (Some(_), _) => {}
+        check_order(run, runs.get(run).map_or(0, |kept| kept.records.len() as u64), records)?;
+        if let Some(kept) = runs.get_mut(run) {
+            kept.records.extend_from_slice(records);
+        } else if let Some(Record { event: Event::Started(started), .. }) = records.first() {
+            let kept = Kept { started: (**started).clone(), labels: BTreeMap::new(), records: records.to_vec() };
+            runs.insert(run.clone(), kept);
         }
-        check_order(run, expected.unwrap_or(0), records)?;
-        runs.entry(run.clone()).or_default().extend_from_slice(records);
         Ok(())
     }
 
@@ -47,19 +63,18 @@ impl RunStore for MemoryStore {
 
     fn records_from(&self, run: &RunId, seq: u64) -> Result<Vec<Record>, StoreError> {
         let runs = self.lock();
-        let records = runs.get(run).ok_or_else(|| StoreError::UnknownRun(run.clone()))?;
-        Ok(records.iter().filter(|record| record.seq >= seq).cloned().collect())
+        let kept = runs.get(run).ok_or_else(|| StoreError::UnknownRun(run.clone()))?;
+        Ok(kept.records.iter().filter(|record| record.seq >= seq).cloned().collect())
     }
 
     fn runs(&self, filter: &Filter) -> Result<Vec<RunSummary>, StoreError> {
         let runs = self.lock();
-        let summaries = runs.iter().rev().filter_map(|(run, records)| summarize(run, records));
-        Ok(summaries.filter(|summary| filter.passes(summary)).take(filter.limit.unwrap_or(usize::MAX)).collect())
+        let summaries = runs.values().rev().map(summarize).filter(|summary| filter.passes(summary));
+        Ok(summaries.take(filter.limit.unwrap_or(usize::MAX)).collect())
     }
 
     fn summary(&self, run: &RunId) -> Result<RunSummary, StoreError> {
-        let runs = self.lock();
-        runs.get(run).and_then(|records| summarize(run, records)).ok_or_else(|| StoreError::UnknownRun(run.clone()))
+        self.lock().get(run).map(summarize).ok_or_else(|| StoreError::UnknownRun(run.clone()))
     }
 
     fn with_prefix(&self, prefix: &str, limit: usize) -> Result<Vec<RunId>, StoreError> {
@@ -67,24 +82,23 @@ impl RunStore for MemoryStore {
     }
 }
 
-fn summarize(run: &RunId, records: &[Record]) -> Option<RunSummary> {
-    let Some(Event::Started(started)) = records.first().map(|record| &record.event) else { return None };
+fn summarize(Kept { started, labels, records }: &Kept) -> RunSummary {
     let ended = records.iter().rev().find_map(|record| match &record.event {
         Event::Ended { verdict, reason } => Some((*verdict, reason.clone())),
         _ => None,
     });
     let (verdict, reason) = ended.unzip();
-    Some(RunSummary {
-        run: run.clone(),
+    RunSummary {
+        run: started.run.clone(),
         experiment: started.experiment.clone(),
         started: started.wall.clone(),
         host: started.host.clone(),
         user: started.user.clone(),
-        labels: started.labels.clone(),
+        labels: labels.clone(),
         verdict,
         reason,
         lasted_us: records.last().map_or(0, |record| record.at),
         events: records.len() as u64,
         damaged: None,
-    })
+    }
 }

@@ -8,10 +8,12 @@
 //! the same, and would have to know when SQLite starts the log again. (<https://sqlite.org/wal.html>,
 //! <https://sqlite.org/pragma.html#pragma_synchronous>)
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use squall_engine::{Journal, JournalError};
 use squall_model::{Event, Record, RunId, Started};
 
 use crate::summary::check_order;
@@ -95,6 +97,13 @@ impl Inner {
 }
 
 impl RunStore for Store {
+    fn begin(&self, started: &Started, labels: &BTreeMap<String, String>) -> Result<(), StoreError> {
+        self.with(|inner| {
+            inner.set_full(false)?;
+            insert_run(&inner.connection, started, labels).map(drop)
+        })
+    }
+
     fn append(&self, run: &RunId, records: &[Record], sync: bool) -> Result<(), StoreError> {
         self.with(|inner| {
             if records.is_empty() {
@@ -170,18 +179,28 @@ impl RunStore for Store {
     }
 }
 
+/// What the engine's driver writes to. It keeps one store for itself.
+impl Journal for Store {
+    fn begin(&mut self, started: &Started, labels: &BTreeMap<String, String>) -> Result<(), JournalError> {
+        RunStore::begin(self, started, labels).map_err(|e| JournalError(e.to_string()))
+    }
+
+    fn append(&mut self, run: &RunId, records: &[Record], sync: bool) -> Result<(), JournalError> {
+        RunStore::append(self, run, records, sync).map_err(|e| JournalError(e.to_string()))
+    }
+}
+
 fn insert(transaction: &Transaction<'_>, run: &RunId, records: &[Record]) -> Result<(), Fault> {
-    let known: Option<(i64, i64)> = transaction
-        .prepare_cached("SELECT n, coalesce((SELECT max(seq) FROM events WHERE run = n), -1) FROM runs WHERE id = ?1")?
+    let found: Option<(i64, i64)> = transaction
+        .prepare_cached("SELECT n, coalesce((SELECT max(seq) + 1 FROM events WHERE run = n), 0) FROM runs WHERE id = ?1")?
         .query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (n, last) = match (known, records.first().map(|record| &record.event)) {
-        (None, Some(Event::Started(started))) if started.run == *run => (insert_run(transaction, started)?, -1),
+    check_order(run, found.and_then(|(_, known)| u64::try_from(known).ok()).unwrap_or(0), records)?;
+    let n = match (found, records.first().map(|record| &record.event)) {
+        (Some((n, _)), _) => n,
+        (None, Some(Event::Started(started))) => insert_run(transaction, started, &BTreeMap::new())?,
         (None, _) => return Err(StoreError::UnknownRun(run.clone()).into()),
-        (Some(_), Some(Event::Started(_))) => return Err(StoreError::Begun(run.clone()).into()),
-        (Some(known), _) => known,
     };
-    check_order(run, u64::try_from(last + 1).unwrap_or(0), records)?;
     let mut statement = transaction.prepare_cached("INSERT INTO events (run, seq, at_us, kind, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for record in records {
         let body = serde_json::to_string(&record.event).map_err(|e| StoreError::Encode { seq: record.seq, reason: e.to_string() })?;
@@ -190,12 +209,18 @@ fn insert(transaction: &Transaction<'_>, run: &RunId, records: &[Record]) -> Res
     Ok(())
 }
 
-fn insert_run(transaction: &Transaction<'_>, started: &Started) -> Result<i64, Fault> {
-    let labels = serde_json::to_string(&started.labels).map_err(|e| StoreError::Encode { seq: 0, reason: e.to_string() })?;
-    transaction
+fn insert_run(connection: &Connection, started: &Started, labels: &BTreeMap<String, String>) -> Result<i64, Fault> {
+    let labels = serde_json::to_string(labels).map_err(|e| StoreError::Encode { seq: 0, reason: e.to_string() })?;
+    let inserted = connection
         .prepare_cached("INSERT INTO runs (id, experiment, started, host, user, labels) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute(params![started.run.as_str(), started.experiment, started.wall, started.host, started.user, labels])?;
-    Ok(transaction.last_insert_rowid())
+        .execute(params![started.run.as_str(), started.experiment, started.wall, started.host, started.user, labels]);
+    match inserted {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+            Err(StoreError::Begun(started.run.clone()).into())
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(connection.last_insert_rowid()),
+    }
 }
 
 /// SQLite's integers are signed; nothing here reaches the upper half.

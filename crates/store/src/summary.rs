@@ -10,8 +10,11 @@ use crate::StoreError;
 
 /// A place that remembers runs. `Store` and `MemoryStore` pass the same tests.
 pub trait RunStore: Send + Sync {
+    /// Makes a run known, with the labels of its manifest. Its records follow, `Started` first.
+    fn begin(&self, started: &Started, labels: &BTreeMap<String, String>) -> Result<(), StoreError>;
+
     /// Adds records to a run, all or none of them. They must follow on what is there (`seq` without gaps), and the first
-    /// of all must be `Started`, which makes the run known.
+    /// of all must be `Started`. One that was not begun is made known by it, without labels.
     ///
     /// With `sync` they, and all that were added before, are on disk when this returns: they survive a power cut. Without
     /// it they survive the end of this process, however sudden, but not that of the machine.
@@ -48,12 +51,6 @@ pub trait RunStore: Send + Sync {
     /// The newest run.
     fn latest(&self) -> Result<Option<RunId>, StoreError> {
         Ok(self.with_prefix("", 1)?.pop())
-    }
-
-    /// Makes a run known by its first record alone. Appending a batch that starts with it does the same with one write less.
-    fn begin(&self, started: &Started) -> Result<(), StoreError> {
-        let record = Record { seq: 0, at: 0, event: Event::Started(Box::new(started.clone())) };
-        self.append(&started.run, &[record], false)
     }
 }
 
@@ -114,13 +111,18 @@ impl Filter {
     }
 }
 
-/// The number that the next record must have, against those that are given.
-pub(crate) fn check_order(run: &RunId, mut expected: u64, records: &[Record]) -> Result<(), StoreError> {
-    for record in records {
+/// Whether a batch may follow on `known` records of a run: numbers without gaps, and `Started` first and only first.
+pub(crate) fn check_order(run: &RunId, known: u64, records: &[Record]) -> Result<(), StoreError> {
+    for (expected, record) in (known..).zip(records) {
+        match &record.event {
+            Event::Started(started) if expected > 0 || started.run != *run => return Err(StoreError::Begun(started.run.clone())),
+            Event::Started(_) => {}
+            _ if expected == 0 => return Err(StoreError::UnknownRun(run.clone())),
+            _ => {}
+        }
         if record.seq != expected {
             return Err(StoreError::OutOfOrder { run: run.clone(), expected, found: record.seq });
         }
-        expected += 1;
     }
     Ok(())
 }
