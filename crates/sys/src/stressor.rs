@@ -4,7 +4,7 @@
 //! the ledger's undo. It is killed through a pidfd that was opened before the command line was read again: a number that was
 //! reused in between cannot be hit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::OwnedFd;
@@ -31,15 +31,40 @@ pub struct Started {
     pub lines: Receiver<String>,
 }
 
-/// Children of this process by marker: process id, and the pipe whose end tells the child that this process is gone.
-static LIVE: Mutex<Option<HashMap<String, (u32, Option<ChildStdin>)>>> = Mutex::new(None);
-static ENDED: Condvar = Condvar::new();
+/// The stressors of this process, by marker.
+#[derive(Debug)]
+struct Live {
+    children: HashMap<String, Stage>,
+    /// Markers that were killed: a start that comes late, from an injection that was given up, must not happen.
+    reverted: HashSet<String>,
+}
 
-type Live = Option<HashMap<String, (u32, Option<ChildStdin>)>>;
+/// How far a child is.
+#[derive(Debug)]
+enum Stage {
+    /// Its thread is about to start it.
+    Starting,
+    /// It is there; the end of the pipe tells it that this process is gone.
+    Running { pid: u32, stdin: Option<ChildStdin> },
+}
 
-fn live() -> MutexGuard<'static, Live> {
-    // The map is whole between any two of its calls, whoever panicked.
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+static LIVE: Mutex<Option<Live>> = Mutex::new(None);
+static CHANGED: Condvar = Condvar::new();
+
+/// Works on the table. It is whole between any two of its calls, whoever panicked.
+fn with_live<T>(work: impl FnOnce(&mut Live) -> T) -> T {
+    let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = work(live.get_or_insert_with(|| Live { children: HashMap::new(), reverted: HashSet::new() }));
+    CHANGED.notify_all();
+    done
+}
+
+/// Waits until the table satisfies something; false if it does not for too long.
+fn wait_until(within: Duration, satisfied: impl Fn(&Live) -> bool) -> bool {
+    let live: MutexGuard<'_, Option<Live>> = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    let pending = |live: &mut Option<Live>| live.as_ref().is_some_and(|live| !satisfied(live));
+    let (_live, waited) = CHANGED.wait_timeout_while(live, within, pending).unwrap_or_else(PoisonError::into_inner);
+    !waited.timed_out()
 }
 
 /// Starts a stressor: `program stressor --marker <marker> <args>`.
@@ -48,9 +73,24 @@ fn live() -> MutexGuard<'static, Live> {
 /// for it and reaps it: that thread ends with the child or with the whole process.
 pub fn start(armed: &Armed, program: &Path, marker: &str, args: &[OsString]) -> io::Result<Started> {
     let _ = armed;
-    if live().as_ref().is_some_and(|map| map.contains_key(marker)) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("stressor {marker} is already there")));
+    with_live(|live| {
+        if live.reverted.contains(marker) {
+            return Err(io::Error::other("it was reverted before it was started"));
+        }
+        if live.children.contains_key(marker) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is already there"));
+        }
+        live.children.insert(marker.to_owned(), Stage::Starting);
+        Ok(())
+    })?;
+    let started = spawn(program, marker, args);
+    if started.is_err() {
+        with_live(|live| live.children.remove(marker));
     }
+    started
+}
+
+fn spawn(program: &Path, marker: &str, args: &[OsString]) -> io::Result<Started> {
     #[expect(clippy::disallowed_methods, reason = "this module exists to start the stressor")]
     let mut command = Command::new(program);
     command.arg0("squall").arg("stressor").arg("--marker").arg(marker).args(args);
@@ -69,7 +109,8 @@ pub fn start(armed: &Armed, program: &Path, marker: &str, args: &[OsString]) -> 
 
 /// Passes on what the child says until it ends, and reaps it.
 fn attend(mut child: Child, marker: &str, told: &Sender<io::Result<u32>>, say: &Sender<String>) {
-    live().get_or_insert_default().insert(marker.to_owned(), (child.id(), child.stdin.take()));
+    let running = Stage::Running { pid: child.id(), stdin: child.stdin.take() };
+    with_live(|live| live.children.insert(marker.to_owned(), running));
     // Whoever asked may have given up: the child is attended to all the same.
     let _ = told.send(Ok(child.id()));
     if let Some(stdout) = child.stdout.take() {
@@ -78,10 +119,7 @@ fn attend(mut child: Child, marker: &str, told: &Sender<io::Result<u32>>, say: &
         }
     }
     let how = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-    if let Some(map) = live().as_mut() {
-        map.remove(marker);
-    }
-    ENDED.notify_all();
+    with_live(|live| live.children.remove(marker));
     let _ = say.send(format!("ended: {how}"));
 }
 
@@ -89,9 +127,10 @@ fn attend(mut child: Child, marker: &str, told: &Sender<io::Result<u32>>, say: &
 pub fn go(armed: &Armed, marker: &str) -> io::Result<()> {
     use std::io::Write;
     let _ = armed;
-    let mut live = live();
-    let stdin = live.as_mut().and_then(|map| map.get_mut(marker)).and_then(|(_, stdin)| stdin.as_mut());
-    stdin.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("stressor {marker} is gone")))?.write_all(b"go\n")
+    with_live(|live| match live.children.get_mut(marker) {
+        Some(Stage::Running { stdin: Some(stdin), .. }) => stdin.write_all(b"go\n"),
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("stressor {marker} is gone"))),
+    })
 }
 
 /// The process ids of the stressors with that marker, whoever started them. Ended ones (zombies) do not count.
@@ -101,8 +140,10 @@ pub fn find(marker: &str) -> io::Result<Vec<u32>> {
 
 /// Where to look: the one child, if it is ours, otherwise everywhere.
 fn candidates(marker: &str) -> io::Result<Vec<u32>> {
-    if let Some((pid, _)) = live().as_ref().and_then(|map| map.get(marker)) {
-        return Ok(vec![*pid]);
+    if let Some(pid) =
+        with_live(|live| live.children.get(marker).and_then(|stage| if let Stage::Running { pid, .. } = stage { Some(*pid) } else { None }))
+    {
+        return Ok(vec![pid]);
     }
     let entries = std::fs::read_dir("/proc")?;
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
@@ -124,9 +165,12 @@ pub struct Dying {
     fd: OwnedFd,
 }
 
-/// Kills every stressor with that marker. None where there was none.
+/// Kills every stressor with that marker. None where there was none. This process starts no more with that marker.
 pub fn kill(armed: &Armed, marker: &str) -> io::Result<Vec<Dying>> {
     let _ = armed;
+    with_live(|live| live.reverted.insert(marker.to_owned()));
+    // One that is being started at this moment is there in a millisecond, and must not be missed.
+    wait_until(GONE_WITHIN, |live| !matches!(live.children.get(marker), Some(Stage::Starting)));
     let mut dying = Vec::new();
     for pid in find(marker)? {
         let Some(fd) = open(pid, marker)? else { continue };
@@ -175,7 +219,8 @@ fn wait_gone(fd: &OwnedFd, pid: u32) -> io::Result<()> {
 
 /// A child of ours is a zombie until its thread has reaped it.
 fn wait_reaped(marker: &str) -> io::Result<()> {
-    let there = |live: &mut Live| live.as_ref().is_some_and(|map| map.contains_key(marker));
-    let (_live, waited) = ENDED.wait_timeout_while(live(), GONE_WITHIN, there).unwrap_or_else(PoisonError::into_inner);
-    if waited.timed_out() { Err(io::Error::new(io::ErrorKind::TimedOut, format!("stressor {marker} is not reaped"))) } else { Ok(()) }
+    if wait_until(GONE_WITHIN, |live| !live.children.contains_key(marker)) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("stressor {marker} is not reaped")))
 }

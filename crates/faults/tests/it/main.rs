@@ -1,0 +1,3 @@
+//! The faults against real processes.
+
+mod stressor;
