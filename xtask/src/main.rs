@@ -2,6 +2,7 @@
 
 mod bench_cpu;
 mod cpu_meter;
+mod crash_matrix;
 mod generate;
 mod overhead;
 mod reaction;
@@ -33,6 +34,14 @@ enum Task {
         /// The share, in percent
         percent: u32,
     },
+    /// Kill `squall run` at hundreds of points of its life; nothing may be left behind
+    CrashMatrix(crash_matrix::Args),
+    /// Wait to be broken: a process of `crash-matrix`
+    #[command(hide = true)]
+    Victim {
+        /// By which it is found again
+        token: String,
+    },
     /// Bench: time from the breach of a guard to the fault being gone
     Reaction(reaction::Args),
     /// Bench: the smallest experiment, and 200 probes, against Chaos Toolkit
@@ -45,6 +54,11 @@ fn main() -> anyhow::Result<()> {
         Task::Gen(args) => generate::run(&args),
         Task::BenchCpu(args) => bench_cpu::run(&args),
         Task::Spin { core, percent } => cpu_meter::spin(core, percent),
+        Task::CrashMatrix(args) => crash_matrix::run(&args),
+        Task::Victim { token } => {
+            crash_matrix::live_as_victim(&token);
+            Ok(())
+        }
         Task::Reaction(args) => reaction::run(&args),
         Task::Overhead(args) => overhead::run(&args),
     }
