@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod damage;
+mod full_disk;
 mod ledger;
 mod processes;
 mod undoer;
