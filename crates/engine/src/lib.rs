@@ -2,6 +2,7 @@
 //! targets implement. No Linux and no sockets here.
 #![forbid(unsafe_code)]
 
+mod check;
 mod clock;
 mod driver;
 mod evidence;
@@ -12,10 +13,12 @@ mod preview;
 mod probe;
 mod program;
 mod registry;
+mod schema;
 mod state;
 mod target;
 mod traffic;
 
+pub use check::{check, validate_experiment};
 pub use clock::{BoxFuture, Clock};
 pub use driver::{Control, Gate, GateRequest, Outcome, Setup, StartWatchdog, drive};
 pub use evidence::{Evidence, Numbers, ProbeEvidence, SampleEvidence, StageEvidence};
@@ -28,6 +31,7 @@ pub use preview::{Preview, StepPreview, TargetPreview};
 pub use probe::{Measure, Probe, ProbeCx, ProbeMeta};
 pub use program::{FaultNode, GuardSpec, Node, NodeKind, ProbeSpec, Program, ProgramError};
 pub use registry::{AnyFault, AnyProbe, AnyTargetKind, ErasedCx, KindError, Registry};
+pub use schema::{experiment_schema, policy_schema};
 pub use state::{
     Command, GuardState, InjectionPhase, InjectionState, Judgement, Micros, NodePhase, NodeState, Phase, ProbeState, Sample, State, Stop,
     Tally,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use schemars::Schema;
 use serde_json::Value as Json;
-use squall_model::{Dimension, Path, PathSegment};
+use squall_model::{Decoded, Dimension, Path, Problem};
 use squall_undo::Armed;
 
 use crate::fault::{ArgError, Cx, Effect, Fault, InjectError, Meta, Plan, PlanError, RevertError, Reverted, VerifyError};
@@ -45,7 +45,9 @@ impl Registry {
 pub struct KindError {
     /// Where, within the arguments.
     pub path: Path,
-    /// What is wrong, as serde or the kind says it.
+    /// It is the key that is wrong, not its value.
+    pub at_key: bool,
+    /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -53,7 +55,14 @@ pub struct KindError {
 
 impl From<ArgError> for KindError {
     fn from(error: ArgError) -> Self {
-        Self { path: error.path, message: error.message, hint: error.hint }
+        Self { path: error.path, at_key: false, message: error.message, hint: error.hint }
+    }
+}
+
+impl From<Problem> for KindError {
+    fn from(problem: Problem) -> Self {
+        let Problem { path, at_key, message, hint } = problem;
+        Self { path, at_key, message, hint }
     }
 }
 
@@ -106,24 +115,28 @@ pub trait AnyTargetKind: Send + Sync {
     fn find<'a>(&'a self, selector: &'a Json) -> BoxFuture<'a, Result<Vec<Target>, FindError>>;
 }
 
-/// Arguments as their type, or where they do not fit. An absent object is an empty one.
-fn decode<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, KindError> {
+/// An absent object is an empty one.
+fn decoded<T: serde::de::DeserializeOwned>(json: &Json, root: &str) -> Decoded<T> {
     let empty = Json::Object(serde_json::Map::new());
-    let json = if json.is_null() { &empty } else { json };
-    serde_path_to_error::deserialize(json).map_err(|error| {
-        let segments = error.path().iter().filter_map(|segment| match segment {
-            serde_path_to_error::Segment::Seq { index } => Some(PathSegment::Index(*index)),
-            serde_path_to_error::Segment::Map { key } => Some(PathSegment::Key(key.clone())),
-            serde_path_to_error::Segment::Enum { .. } | serde_path_to_error::Segment::Unknown => None,
-        });
-        KindError { path: Path(segments.collect()), message: error.inner().to_string(), hint: None }
-    })
+    squall_model::decode(if json.is_null() { &empty } else { json }, root)
 }
 
-fn checked<T: serde::de::DeserializeOwned>(json: &Json, check: impl FnOnce(&T) -> Vec<ArgError>) -> Vec<KindError> {
-    match decode::<T>(json) {
-        Ok(args) => check(&args).into_iter().map(KindError::from).collect(),
-        Err(error) => vec![error],
+/// Arguments as their type, or the first place where they do not fit.
+fn decode<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, KindError> {
+    let Decoded { value, problems, .. } = decoded(json, "this");
+    match (value, problems.into_iter().next()) {
+        (Some(value), None) => Ok(value),
+        (_, Some(problem)) => Err(problem.into()),
+        (None, None) => Err(KindError { path: Path::default(), at_key: false, message: "the arguments do not fit".into(), hint: None }),
+    }
+}
+
+/// All that is wrong with arguments; what the kind itself checks is looked at only when the types fit.
+fn checked<T: serde::de::DeserializeOwned>(json: &Json, root: &str, check: impl FnOnce(&T) -> Vec<ArgError>) -> Vec<KindError> {
+    let Decoded { value, problems, .. } = decoded::<T>(json, root);
+    match value {
+        Some(args) if problems.is_empty() => check(&args).into_iter().map(KindError::from).collect(),
+        _ => problems.into_iter().map(KindError::from).collect(),
     }
 }
 
@@ -137,7 +150,7 @@ impl<F: Fault> AnyFault for F {
     }
 
     fn check(&self, args: &Json) -> Vec<KindError> {
-        checked(args, |args| Fault::check(self, args))
+        checked(args, "`with`", |args| Fault::check(self, args))
     }
 
     fn plan(&self, args: &Json, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
@@ -177,7 +190,7 @@ impl<P: Probe> AnyProbe for P {
     }
 
     fn check(&self, args: &Json) -> Vec<KindError> {
-        checked(args, |args| Probe::check(self, args))
+        checked(args, &format!("`{}`", P::META.name), |args| Probe::check(self, args))
     }
 
     fn dimension(&self, args: &Json) -> Dimension {
@@ -203,7 +216,7 @@ impl<K: TargetKind> AnyTargetKind for K {
     }
 
     fn check(&self, selector: &Json) -> Vec<KindError> {
-        checked(selector, |selector| TargetKind::check(self, selector))
+        checked(selector, &format!("`{}`", K::META.name), |selector| TargetKind::check(self, selector))
     }
 
     fn find<'a>(&'a self, selector: &'a Json) -> BoxFuture<'a, Result<Vec<Target>, FindError>> {

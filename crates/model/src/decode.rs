@@ -51,9 +51,9 @@ const MAX_PROBLEMS: usize = 50;
 /// Each round either reports or mends; a value that still does not fit after this many is left.
 const MAX_ROUNDS: usize = 200;
 
-/// Reads a value as a type, and says everything that does not fit.
-pub fn decode<T: DeserializeOwned>(json: &Value) -> Decoded<T> {
-    let mut decoder = Decoder { work: json.clone(), problems: Vec::new(), mended: Vec::new() };
+/// Reads a value as a type, and says everything that does not fit. `root` is how messages call the value as a whole.
+pub fn decode<T: DeserializeOwned>(json: &Value, root: &str) -> Decoded<T> {
+    let mut decoder = Decoder { root, work: json.clone(), problems: Vec::new(), mended: Vec::new() };
     let mut value = None;
     for _ in 0..MAX_ROUNDS {
         match attempt::<T>(&decoder.work) {
@@ -91,13 +91,14 @@ fn attempt<T: DeserializeOwned>(json: &Value) -> Result<T, (Path, String)> {
     })
 }
 
-struct Decoder {
+struct Decoder<'a> {
+    root: &'a str,
     work: Value,
     problems: Vec<Problem>,
     mended: Vec<Path>,
 }
 
-impl Decoder {
+impl Decoder<'_> {
     fn is_mended(&self, path: &Path) -> bool {
         self.mended.iter().any(|mended| path.starts_with(mended))
     }
@@ -111,7 +112,7 @@ impl Decoder {
     /// Notes the error and mends the value; false where that cannot be done.
     fn mend<T: DeserializeOwned>(&mut self, path: &Path, message: &str) -> bool {
         let found = get(&self.work, path).cloned().unwrap_or_default();
-        match words::complaint(path, message, &found) {
+        match words::complaint(self.root, path, message, &found) {
             Complaint::Unknown { message, hint } => {
                 self.report(path, true, message, hint);
                 remove(&mut self.work, path)
@@ -217,7 +218,7 @@ mod tests {
     use crate::{Experiment, Select};
 
     fn messages(json: &Value) -> Vec<String> {
-        decode::<Experiment>(json).problems.into_iter().map(|p| format!("{}: {}", p.path, p.message)).collect()
+        decode::<Experiment>(json, "the manifest").problems.into_iter().map(|p| format!("{}: {}", p.path, p.message)).collect()
     }
 
     #[test]
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_choice_is_told_by_its_key() {
-        let decoded = decode::<Select>(&json!({ "percent": "200%" }));
+        let decoded = decode::<Select>(&json!({ "percent": "200%" }), "`select`");
         assert_eq!(decoded.problems[0].path.to_string(), "percent");
     }
 

@@ -62,7 +62,7 @@ pub fn read_experiment(text: &str) -> Result<Reading<Experiment>, Diagnostics> {
 fn read<T: DeserializeOwned>(text: &str, kind: &str, check: fn(&T, &mut Checker<'_>)) -> Result<Reading<T>, Diagnostics> {
     let document = Document::parse(text)?;
     let mut diagnostics = header(&document, kind)?;
-    let decoded = decode::<T>(&document.value);
+    let decoded = decode::<T>(&document.value, "the manifest");
     diagnostics.extend(decoded.problems.iter().map(|problem| problem.locate(&document, &Path::default())));
     if let Some(value) = &decoded.value {
         let mut checker = Checker::new(&document, &decoded.mended);

@@ -17,7 +17,7 @@ pub(crate) enum Complaint {
 }
 
 /// Puts an error of serde at a path, where `found` stands, into words.
-pub(crate) fn complaint(path: &Path, message: &str, found: &Value) -> Complaint {
+pub(crate) fn complaint(root: &str, path: &Path, message: &str, found: &Value) -> Complaint {
     if message.starts_with("unknown field `")
         && let Some(PathSegment::Key(key)) = path.0.last()
     {
@@ -32,7 +32,7 @@ pub(crate) fn complaint(path: &Path, message: &str, found: &Value) -> Complaint 
             return Complaint::Extra { keys };
         }
     }
-    let (message, hint) = misfit(path, message, found);
+    let (message, hint) = misfit(root, path, message, found);
     Complaint::Misfit { message, hint }
 }
 
@@ -157,17 +157,17 @@ fn extra_kinds(what: &str, found: &Value) -> Vec<(String, String, Option<String>
 }
 
 /// How the thing at a path is called in a message.
-fn subject(path: &Path) -> String {
+fn subject(root: &str, path: &Path) -> String {
     match path.0.as_slice() {
-        [] => "the manifest".into(),
+        [] => root.to_owned(),
         [.., PathSegment::Key(key)] => format!("`{key}`"),
         [.., PathSegment::Key(key), PathSegment::Index(index)] => format!("element {} of `{key}`", index + 1),
         [.., PathSegment::Index(index)] => format!("element {}", index + 1),
     }
 }
 
-fn misfit(path: &Path, message: &str, found: &Value) -> (String, Option<String>) {
-    let subject = subject(path);
+fn misfit(root: &str, path: &Path, message: &str, found: &Value) -> (String, Option<String>) {
+    let subject = subject(root, path);
     if let Some(rest) = message.strip_prefix("unknown variant `") {
         let word = rest.split("`, expected ").next().unwrap_or_default();
         let words = expected_words(message);

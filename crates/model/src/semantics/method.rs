@@ -86,7 +86,7 @@ fn one_step(spec: &Spec, step: &Step, path: &Path, checker: &mut Checker<'_>) {
                 "write how often in all, from 1; or remove the step",
             ),
             times if times > MOST_REPEATS => {
-                checker.at(&path.key("times"), format!("{times} repetitions are more than 10,000"), "check the number")
+                checker.at(&path.key("times"), format!("{times} repetitions are more than 10,000"), "check the number");
             }
             _ => {}
         }

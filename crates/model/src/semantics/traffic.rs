@@ -33,7 +33,7 @@ fn one(traffic: &Traffic, path: &Path, checker: &mut Checker<'_>) {
         }
         (None, true) if checker.is_mended(&path.key("http")) || checker.is_mended(&path.key("mix")) => {}
         (None, true) => {
-            checker.at(path, "this traffic sends nothing", "add `http: { url: \"http://127.0.0.1:8080/\" }`, or a `mix` of them")
+            checker.at(path, "this traffic sends nothing", "add `http: { url: \"http://127.0.0.1:8080/\" }`, or a `mix` of them");
         }
     }
     rate(traffic.rate, &path.key("rate"), checker);
