@@ -6,6 +6,8 @@
 mod cli;
 mod commands;
 mod context;
+mod library;
+mod live;
 
 use std::process::ExitCode;
 

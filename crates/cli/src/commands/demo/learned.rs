@@ -1,0 +1,95 @@
+//! What the demo's experiments taught, in plain words and with the numbers of this very run.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use squall_engine::{Judgement, Phase, State};
+use squall_model::Verdict;
+use squall_shop::{Mistake, Shop, mistakes};
+
+use crate::live::{seconds, span};
+use crate::runner::Finished;
+
+/// The words for one experiment.
+pub fn words(shop: &Shop, finished: &Finished, verdict: Verdict) -> Vec<String> {
+    let state = &finished.outcome.state;
+    match verdict {
+        Verdict::Held => cache(state),
+        _ => payments(state, &charged_again(shop)),
+    }
+}
+
+fn cache(state: &State) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (Some(before), Some(during)) = (worst(state, "product page p99", Part::Before), worst(state, "product page p99", Part::During)) {
+        lines.push(format!("Learned: with the cache hanging, the product page went from {} to {} (p99)", seconds(before), seconds(during)));
+        lines.push("and lost nobody: the gateway waits 50 ms for the cache, then shows prices that it knows itself.".to_owned());
+    }
+    lines.push("A short timeout and something good enough to fall back to. Now you know that it works.".to_owned());
+    lines
+}
+
+fn payments(state: &State, charged: &ChargedAgain) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (Some(before), Some(during)) = (worst(state, "order page p99", Part::Before), worst(state, "order page p99", Part::During)) {
+        lines.push(format!("Learned: a page that needs no payment went from {} to {} (p99) because payments hung,", seconds(before), seconds(during)));
+    }
+    if let Some(errors) = worst(state, "order page errors", Part::During) {
+        lines.push(format!("and up to {:.0}% of its visitors got an error.", errors * 100.0));
+    }
+    let health = state.program.probes.iter().zip(&state.probes).find(|(spec, _)| spec.name == "health of orders");
+    if health.is_some_and(|(_, probe)| probe.during.violated == 0 && probe.during.measured() > 0) {
+        lines.push("The health check of orders said all was well the whole time.".to_owned());
+    }
+    if let (Some(back), Some(well)) = (state.reverted_at, state.recovered_at) {
+        lines.push(format!("It was well again {} after payments was.", span(Duration::from_micros(well.saturating_sub(back)))));
+    }
+    if charged.customers > 0 {
+        let ChargedAgain { customers, most } = charged;
+        lines.push(format!("And it is worse than slow: {customers} customers were charged more than once, up to {most} times."));
+    }
+    lines.push("What would put it right:".to_owned());
+    lines.extend(mistakes().iter().map(remedy));
+    lines
+}
+
+fn remedy(mistake: &Mistake) -> String {
+    format!("  {}:{}  {}: {}", mistake.file, mistake.line, mistake.what, mistake.fix)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Before,
+    During,
+}
+
+/// The largest value of a probe before or while the fault was in force.
+fn worst(state: &State, name: &str, part: Part) -> Option<f64> {
+    let index = state.program.probes.iter().position(|spec| spec.name == name)?;
+    let began = state.first_injection?;
+    let reverting = state.phases.iter().find(|(phase, _)| *phase == Phase::Revert).map_or(u64::MAX, |(_, at)| *at);
+    let recent = state.probes[index].recent.iter();
+    let within = recent.filter(|(at, _, judgement)| match part {
+        // A sample of the warm-up is not judged, but would show what is not the rule: only what was good counts as before.
+        Part::Before => *at < began && *judgement == Judgement::Ok,
+        Part::During => *at >= began && *at < reverting,
+    });
+    within.filter_map(|(_, number, _)| *number).reduce(f64::max)
+}
+
+/// Customers whom the ledger has more than once.
+struct ChargedAgain {
+    customers: usize,
+    most: usize,
+}
+
+fn charged_again(shop: &Shop) -> ChargedAgain {
+    let books = std::fs::read_to_string(shop.books()).unwrap_or_default();
+    let mut charges: HashMap<&str, usize> = HashMap::new();
+    // Each line is an order with its amount; the same line again is the same order charged again.
+    for line in books.lines() {
+        *charges.entry(line).or_default() += 1;
+    }
+    let again = charges.values().filter(|count| **count > 1);
+    ChargedAgain { customers: again.clone().count(), most: again.copied().max().unwrap_or(0) }
+}

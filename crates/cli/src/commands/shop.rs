@@ -1,0 +1,127 @@
+//! `squall shop`: the demo shop by hand, and (hidden) its services one by one.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use squall_shop::{Ports, Service, ServiceCommand, Shop};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::context::{CliError, Context, Style};
+
+/// Run the demo shop, to try experiments on
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  squall shop up                                            in one terminal
+  squall run library:process-pause                          in another: the library's defaults fit the shop
+  squall run examples/first.yaml")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the shop's five services and keep them running until Ctrl-C
+    Up(Up),
+    /// A single service, as `up` and `squall demo` start them
+    #[command(flatten)]
+    Service(ServiceCommand),
+}
+
+#[derive(Debug, clap::Args)]
+struct Up {
+    /// The gateway's port; orders, payments, ledger and cache get the four that follow. 0 takes any that are free
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+}
+
+/// Does it.
+pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Up(up) => run_up(&up, cx),
+        Command::Service(service) => {
+            service.serve()?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn run_up(up: &Up, cx: &Context) -> anyhow::Result<ExitCode> {
+    let ports = if up.port == 0 { Ports::Free } else { Ports::From(up.port) };
+    // Before the shop is there, so that no Ctrl-C comes too early to be noticed.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut int, mut term) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let directory = Scratch::new()?;
+    let shop = start(&directory, ports)?;
+    tell(cx, &shop)?;
+    cx.say("\nCtrl-C stops it.")?;
+    runtime.block_on(async { tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} } });
+    drop(shop);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the shop from this same program.
+pub fn start(directory: &Scratch, ports: Ports) -> anyhow::Result<Shop> {
+    let program = std::env::current_exe()?;
+    Shop::start(&program, directory.path(), ports).map_err(|error| {
+        let hint = match ports {
+            Ports::From(port) => format!("perhaps a shop runs already; another place for it: squall shop up --port {}", port.saturating_add(100)),
+            Ports::Free => "the shop needs the loopback interface and a directory for temporary files (TMPDIR)".to_owned(),
+        };
+        CliError::failed(error.to_string(), hint).into()
+    })
+}
+
+/// Says where everything is, and what to try.
+pub fn tell(cx: &Context, shop: &Shop) -> anyhow::Result<()> {
+    cx.result("the shop is open: gateway → orders → payments → ledger, and a cache beside the gateway\n")?;
+    for service in Service::ALL {
+        let name = cx.style(Style::Bold, format!("{:9}", service.name()));
+        cx.result(format!("  {name} {}  (pid {})", shop.url(service), shop.pid(service).unwrap_or_default()))?;
+    }
+    cx.result(format!("  {:9} {}", "books", shop.books().display()))?;
+    let gateway = shop.url(Service::Gateway);
+    cx.say(format!("\ntry:\n  curl {gateway}/products\n  curl -X POST {gateway}/checkout"))?;
+    if shop.port(Service::Gateway) == 8080 {
+        return cx.say("  squall run library:process-pause     (the library's defaults fit this shop)\n  squall run examples/demo/payments-hangs.yaml");
+    }
+    let [gateway, orders, payments] = [Service::Gateway, Service::Orders, Service::Payments].map(|s| shop.port(s));
+    let set = format!("--set gateway_port={gateway} --set orders_port={orders} --set payments_port={payments}");
+    cx.say(format!("  squall run examples/demo/payments-hangs.yaml {set}"))
+}
+
+/// A directory for temporary files that is gone in the end.
+#[derive(Debug)]
+pub struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    /// Makes one that nobody else has.
+    pub fn new() -> anyhow::Result<Self> {
+        let base = std::env::temp_dir();
+        for number in 0..1000_u32 {
+            let path = base.join(format!("squall-shop-{}-{number}", std::process::id()));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(CliError::failed(format!("{} cannot be made: {error}", path.display()), None).into()),
+            }
+        }
+        Err(CliError::failed(format!("{} is full of squall-shop directories", base.display()), "remove them".to_owned()).into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is a few kilobytes in the directory for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
