@@ -174,7 +174,7 @@ fn parse_stat(text: &str, core: usize, now: Duration) -> Option<Duration> {
     let fields: Vec<u64> = core_line(text, core)?.collect();
     let idle = Duration::from_millis((fields.get(3)? + fields.get(4)?) * 10);
     // Idle time can be ahead by a step of rounding on a core that was never busy; a year's head start keeps this positive.
-    Some((now + Duration::from_secs(31_536_000)).saturating_sub(idle))
+    Some((now + Duration::from_hours(24 * 365)).saturating_sub(idle))
 }
 
 #[cfg(test)]
@@ -190,7 +190,7 @@ mod tests {
         let stat = "cpu  1 2 3 4 5\ncpu0 10 0 5 100 20 0 0 0 0 0\ncpu10 1 1 1 7 7\n";
         let later = "cpu  1 2 3 4 5\ncpu0 90 0 5 130 20 0 0 0 0 0\n";
         let busy = |text, now| parse_stat(text, 0, Duration::from_secs(now)).expect("a line for core 0");
-        assert_eq!(busy(later, 101) - busy(stat, 100), Duration::from_millis(700), "one second less 30 ticks of idle");
+        assert_eq!(busy(later, 101).saturating_sub(busy(stat, 100)), Duration::from_millis(700), "one second less 30 ticks of idle");
     }
 
     #[test]
@@ -200,11 +200,11 @@ mod tests {
             pin_this_thread(core).expect("pin");
             let mut usage = CoreUsage::open().expect("a source");
             let (own, process, all) = (this_thread(), of_process(std::process::id()).expect("clock"), usage.busy(core).expect("busy"));
-            while this_thread() - own < Duration::from_millis(60) {
+            while this_thread() < own + Duration::from_millis(60) {
                 std::hint::spin_loop();
             }
-            assert!(of_process(std::process::id()).expect("clock") - process >= Duration::from_millis(60));
-            let grown = usage.busy(core).expect("busy") - all;
+            assert!(of_process(std::process::id()).expect("clock") >= process + Duration::from_millis(60));
+            let grown = usage.busy(core).expect("busy").saturating_sub(all);
             assert!(grown + usage.source().resolution() * 2 >= Duration::from_millis(60), "{grown:?} of {:?}", usage.source());
         })
         .join()

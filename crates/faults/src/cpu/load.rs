@@ -235,9 +235,9 @@ fn look(marker: &str, job: &CpuJob) -> std::io::Result<Effect> {
     let throttled = || Group::governing(pid, "cpu").ok().flatten().map_or(0, |group| group.throttled());
     let (own, all, held_back, start) = (cpu_time::of_process(pid)?, busy()?, throttled(), cpu_time::monotonic());
     std::thread::sleep(WATCH);
-    let own = (cpu_time::of_process(pid)? - own).as_secs_f64();
+    let own = cpu_time::of_process(pid)?.saturating_sub(own).as_secs_f64();
     let (all, held_back) = (busy()? - all, throttled() - held_back);
-    let capacity = (cpu_time::monotonic() - start).as_secs_f64() * job.cores.len() as f64;
+    let capacity = cpu_time::monotonic().saturating_sub(start).as_secs_f64() * job.cores.len() as f64;
     Ok(judge(job, pid, own / capacity, (all / capacity).min(1.0), held_back))
 }
 

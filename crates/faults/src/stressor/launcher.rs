@@ -13,7 +13,7 @@ use squall_undo::Armed;
 use super::{Job, Order};
 
 /// How long a stressor may take until its load is in force. Filling memory takes most: some gigabytes a second.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// The undo of every fault that a stressor carries: its marker finds it. The rest is for whoever verifies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

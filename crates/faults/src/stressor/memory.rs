@@ -133,7 +133,7 @@ fn hold(job: &MemoryJob, mut hoard: Hoard) -> Result<(), String> {
     loop {
         let now = monotonic();
         let host = HostMemory::read().map_err(|e| e.to_string())?;
-        let wanted = job.shape.wanted(now - start, hoard.len(), host);
+        let wanted = job.shape.wanted(now.saturating_sub(start), hoard.len(), host);
         let held = follow(&mut hoard, wanted, job.leave_free).map_err(|e| e.to_string())?;
         if !ready {
             if job.shape.must_be_met() && held + DEAD_BAND < wanted {

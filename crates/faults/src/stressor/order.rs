@@ -40,8 +40,8 @@ impl Order {
 
     /// Reads what [`Order::args`] writes. Each is needed, once, and nothing else.
     pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
-        let mut values: [Option<String>; 4] = Default::default();
         const NAMES: [&str; 4] = ["--marker", "--parent", "--deadline", "--job"];
+        let mut values: [Option<String>; 4] = Default::default();
         let mut args = args.into_iter();
         while let Some(name) = args.next() {
             let name = name.to_string_lossy().into_owned();

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_share_that_a_busy_core_can_still_give_is_met() {
         // A competitor takes every other 4 ms.
-        let available = |now: f64| f64::from(u8::from((now / 0.004) as u64 % 2 == 0));
+        let available = |now: f64| f64::from(u8::from(now % 0.008 < 0.004));
         for share in [0.1, 0.25, 0.48] {
             for use_of in simulate(share, 20, available) {
                 assert!((use_of - share).abs() < 0.02, "{share}: a second had {use_of}");

@@ -19,9 +19,17 @@ use squall_undo::{Entry, Ledger, StateDir, Undoer};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_squall-stressor");
 const MIB: u64 = 1 << 20;
 
+/// A program that a test starts.
+#[expect(clippy::disallowed_methods, reason = "tests start the stressor by hand, as another process would")]
+fn command(program: &str) -> Command {
+    Command::new(program)
+}
+
 fn launcher() -> Launcher {
     Launcher::of_program(PROGRAM)
 }
+
+static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 /// A real ledger in a directory of its own, with one fault under test.
 struct Bench {
@@ -48,9 +56,8 @@ impl Undoer for Only<'_> {
 impl Bench {
     fn new(fault: impl AnyFault + 'static) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let state = StateDir::new(directory.path().to_owned()).expect("a state directory");
-        // Threads of one test process and processes of one run each get a marker of their own.
-        static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let state = StateDir::new(directory.path()).expect("a state directory");
+        // Each test gets a marker of its own, whether tests are threads or processes.
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let run = RunId::new(u64::from(std::process::id()) * 1000 + number, 7);
         let ledger = Ledger::create(&state, &run).expect("a ledger");
@@ -133,7 +140,7 @@ async fn a_cpu_load_is_seen_from_outside_and_gone_after_revert_and_revert_again(
     // However busy the machine is, never much more than the share: over any time, 12 ms of debt and a period.
     let (start, before) = (monotonic(), of_process(pid).expect("clock"));
     eventually("time passes", || monotonic() >= start + Duration::from_millis(500));
-    let (used, passed) = (of_process(pid).expect("clock") - before, monotonic() - start);
+    let (used, passed) = (of_process(pid).expect("clock").saturating_sub(before), monotonic().saturating_sub(start));
     assert!(used.as_secs_f64() <= 0.2 * passed.as_secs_f64() + 0.02, "{used:?} of {passed:?}");
     assert_eq!(bench.revert().await, format!("killed stressor {pid} and its CPU load with it"));
     assert!(!alive(pid));
@@ -234,7 +241,7 @@ async fn an_injection_that_is_reverted_first_starts_nothing_afterwards() {
 /// A stressor by hand, as a fresh process would find it: not started by this process's own table.
 fn by_hand(marker: &str, deadline: Duration, job: &Job) -> Child {
     let args = Order::args(std::process::id(), deadline, job).expect("encodes");
-    let mut command = Command::new(PROGRAM);
+    let mut command = command(PROGRAM);
     command.args(["stressor", "--marker", marker]).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("starts");
     child.stdin.as_mut().expect("a pipe").write_all(b"go\n").expect("goes");
@@ -251,7 +258,7 @@ fn small() -> Job {
 #[tokio::test]
 async fn a_stressor_that_another_process_started_is_found_by_its_marker_and_killed() {
     let bench = Bench::new(MemoryPressure::with(launcher()));
-    let mut child = by_hand(&bench.marker, boottime() + Duration::from_secs(60), &small());
+    let mut child = by_hand(&bench.marker, boottime() + Duration::from_mins(1), &small());
     let undo = json!({ "marker": bench.marker, "job": small(), "groups": [] });
     bench.arm(undo).expect("arms");
     assert_eq!(bench.revert().await, format!("killed stressor {} and its memory with it", child.id()));
@@ -276,15 +283,15 @@ fn a_stressor_ends_by_itself_at_its_deadline() {
 #[test]
 fn a_stressor_ends_when_the_pipe_from_its_parent_closes() {
     let marker = format!("squall-pipe-{}", std::process::id());
-    let mut child = by_hand(&marker, boottime() + Duration::from_secs(60), &small());
+    let mut child = by_hand(&marker, boottime() + Duration::from_mins(1), &small());
     drop(child.stdin.take());
     assert!(child.wait().expect("ends").success());
 }
 
 #[test]
 fn a_stressor_whose_parent_is_another_one_does_nothing() {
-    let args = Order::args(1, boottime() + Duration::from_secs(60), &small()).expect("encodes");
-    let output = Command::new(PROGRAM).args(["stressor", "--marker", "squall-nobody"]).args(args).output().expect("runs");
+    let args = Order::args(1, boottime() + Duration::from_mins(1), &small()).expect("encodes");
+    let output = command(PROGRAM).args(["stressor", "--marker", "squall-nobody"]).args(args).output().expect("runs");
     assert!(!output.status.success());
     let expected = format!("error: its parent is {}, not 1\n", std::process::id());
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
@@ -293,11 +300,11 @@ fn a_stressor_whose_parent_is_another_one_does_nothing() {
 #[test]
 fn a_stressor_dies_with_a_parent_that_was_killed() {
     let marker = format!("squall-orphan-{}", std::process::id());
-    let args = Order::args(0, boottime() + Duration::from_secs(60), &small()).expect("encodes");
+    let args = Order::args(0, boottime() + Duration::from_mins(1), &small()).expect("encodes");
     // A shell is the parent, and the pipe stays open here: the death of the parent is all that can end the stressor.
     let script = "prog=$1; shift; marker=$1; shift; shift; shift; exec 3<&0; \
         \"$prog\" stressor --marker \"$marker\" --parent $$ \"$@\" <&3 & wait";
-    let mut shell = Command::new("sh");
+    let mut shell = command("sh");
     shell.args(["-c", script, "sh", PROGRAM, &marker]).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut shell = shell.spawn().expect("starts");
     let mut stdin = shell.stdin.take().expect("a pipe");
@@ -325,7 +332,7 @@ impl OwnGroup {
         let hierarchy = squall_sys::cgroup::Hierarchy::v1_of(controller)?;
         let directory = hierarchy.mount_point.join(format!("squall-test-{}-{controller}", std::process::id()));
         std::fs::create_dir(&directory).ok()?;
-        let member = Command::new("sleep").arg("120").spawn().expect("starts");
+        let member = command("sleep").arg("120").spawn().expect("starts");
         let group = Self { directory, member };
         std::fs::write(group.directory.join("cgroup.procs"), group.member.id().to_string()).expect("joins");
         Some(group)
