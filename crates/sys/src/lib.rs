@@ -2,6 +2,14 @@
 //! [`Armed`](squall_undo::Armed) token, which exists only once the undo of the change is on disk.
 
 pub mod cgroup;
+mod clock;
 pub mod cpu_time;
+pub mod descriptors;
+mod host;
 pub mod memory;
+pub mod process;
+pub mod relaunch;
 pub mod stressor;
+
+pub use clock::BootClock;
+pub use host::facts;

@@ -1,0 +1,143 @@
+//! Running a user's command: in a process group of its own, with an end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use squall_engine::{ArgError, Clock};
+use squall_model::Time;
+use squall_sys::BootClock;
+use squall_sys::relaunch::die_with_parent;
+use tokio::io::AsyncReadExt;
+
+/// A command, run without a shell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Program {
+    /// The program and its arguments: `[systemctl, stop, nginx]`. For a shell write `[sh, -c, "…"]`.
+    pub run: Vec<String>,
+    /// Environment variables, besides Squall's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The directory to run in; by default the one in which Squall was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+    /// When to give up on it; then it is killed with everything that it has started in its process group.
+    #[serde(default = "default_timeout")]
+    pub timeout: Time,
+}
+
+pub fn default_timeout() -> Time {
+    Time::from_secs(30)
+}
+
+/// Lines of output that a message shows.
+const SHOWN: usize = 3;
+/// Bytes of output that are kept.
+const KEPT: u64 = 64 * 1024;
+
+impl Program {
+    /// What cannot be run.
+    pub fn check(&self, field: &str) -> Vec<ArgError> {
+        let path = squall_model::Path::default().key(field).key("run");
+        if self.run.first().is_none_or(String::is_empty) {
+            let hint = Some("write the program and its arguments: `run: [systemctl, stop, nginx]`".to_owned());
+            return vec![ArgError { path, message: "there is nothing to run".into(), hint }];
+        }
+        Vec::new()
+    }
+
+    /// For people. Values of the environment are never shown.
+    pub fn shown(&self) -> String {
+        self.run.join(" ")
+    }
+
+    /// The same, with the directory in which it has to run when that is not said: a fresh process may be elsewhere.
+    pub fn settled(&self) -> Self {
+        let cwd = self.cwd.clone().or_else(|| std::env::current_dir().ok());
+        Self { cwd, ..self.clone() }
+    }
+
+    /// Runs it to its end. The exit status, or why it could not be run or did not end; with the last lines of its output.
+    pub async fn execute(&self) -> Result<Ran, String> {
+        let (program, arguments) = self.run.split_first().ok_or("there is nothing to run")?;
+        #[expect(clippy::disallowed_methods, reason = "this fault exists to run the user's commands")]
+        let mut command = std::process::Command::new(program);
+        command.args(arguments).envs(&self.env).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        own_group(&mut command);
+        let mut command = tokio::process::Command::from(command);
+        let mut child = command.spawn().map_err(|e| format!("`{}` could not be started: {e}", self.shown()))?;
+        let group = Group(child.id());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let reading = async {
+            if let (Some(stdout), Some(stderr)) = (stdout, stderr) {
+                let (mut stdout, mut stderr) = (stdout.take(KEPT), stderr.take(KEPT));
+                let _ = tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
+            }
+        };
+        // What it leaves running in the background may hold its output open for ever: its own end is what counts.
+        let ended = async {
+            tokio::select! {
+                status = child.wait() => status,
+                status = async { reading.await; std::future::pending().await } => status,
+            }
+        };
+        let clock = BootClock::new();
+        let status = tokio::select! {
+            status = ended => status.map_err(|e| e.to_string())?,
+            () = clock.sleep_until(clock.now() + self.timeout.std()) => {
+                drop(group);
+                return Err(format!("`{}` did not end within {} and was killed", self.shown(), self.timeout));
+            }
+        };
+        group.leave();
+        let text = String::from_utf8_lossy(if err.is_empty() { &out } else { &err }).into_owned();
+        let lines: Vec<&str> = text.lines().rev().take(SHOWN).collect();
+        let said = lines.into_iter().rev().collect::<Vec<_>>().join(" / ");
+        Ok(Ran { success: status.success(), status: status.to_string(), said })
+    }
+}
+
+/// Makes it the leader of a process group, and end with Squall.
+fn own_group(command: &mut std::process::Command) {
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    die_with_parent(command);
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub success: bool,
+    pub status: String,
+    pub said: String,
+}
+
+impl Ran {
+    /// For messages.
+    pub fn shown(&self) -> String {
+        if self.said.is_empty() { self.status.clone() } else { format!("{}: {}", self.status, self.said) }
+    }
+}
+
+/// A process group that is killed when dropped: the command was given up, by its timeout or with its fault.
+struct Group(Option<u32>);
+
+impl Group {
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What the host can do: a table of named facts, each looked at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use squall_engine::{Feature, HostFacts};
+use squall_model::Bytes;
+
+/// One row of the table: a name, and how it is found out.
+type Row = (&'static str, fn() -> Feature);
+
+/// Every feature that a fault may need, in the order of `squall doctor`.
+const FEATURES: &[Row] = &[
+    ("root", root),
+    ("pidfd", pidfd),
+    ("cgroup-v1", cgroup_v1),
+    ("cgroup-v2", cgroup_v2),
+    ("cgroup-cpu", || controller("cpu")),
+    ("cgroup-memory", || controller("memory")),
+    ("cpuacct", cpuacct),
+    ("systemd", systemd),
+    ("proc", || exists("/proc/self/stat", "process information", "mount /proc")),
+];
+
+/// What is known of this host. Looked at once; memory that is free is looked at each time.
+pub fn facts() -> HostFacts {
+    static FOUND: OnceLock<HostFacts> = OnceLock::new();
+    let mut facts = FOUND.get_or_init(look).clone();
+    facts.memory_available = memory("MemAvailable:");
+    facts
+}
+
+fn look() -> HostFacts {
+    HostFacts {
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        memory: memory("MemTotal:"),
+        memory_available: Bytes(0),
+        uid: rustix::process::geteuid().as_raw(),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        features: FEATURES.iter().map(|(name, find)| ((*name).to_owned(), find())).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+/// A line of `/proc/meminfo`, which counts in KiB.
+fn memory(name: &str) -> Bytes {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    Bytes(line.and_then(|l| l.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or_default() * 1024)
+}
+
+fn feature(available: bool, detail: impl Into<String>, hint: &str) -> Feature {
+    Feature { available, detail: detail.into(), hint: (!available).then(|| hint.to_owned()) }
+}
+
+fn exists(path: &str, what: &str, hint: &str) -> Feature {
+    let there = Path::new(path).exists();
+    feature(there, if there { format!("{what} at {path}") } else { format!("{path} is missing") }, hint)
+}
+
+fn root() -> Feature {
+    let uid = rustix::process::geteuid();
+    let detail =
+        if uid.is_root() { "runs as root".to_owned() } else { format!("runs as user {}: its own processes can be broken", uid.as_raw()) };
+    feature(uid.is_root(), detail, "with sudo, processes of other users can be broken too")
+}
+
+fn pidfd() -> Feature {
+    let works = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
+    match works {
+        Ok(_) => feature(true, "pidfd_open(2) works: signals cannot hit a reused process number", ""),
+        Err(error) => feature(false, format!("pidfd_open(2): {error}"), "use Linux 5.3 or newer, and a container runtime that allows it"),
+    }
+}
+
+fn mounted(kind: &str) -> Vec<String> {
+    let text = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mounts = text.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        (fields.get(2) == Some(&kind)).then(|| (*fields.get(1).unwrap_or(&"")).to_owned())
+    });
+    mounts.collect()
+}
+
+fn cgroup_v1() -> Feature {
+    let mounts = mounted("cgroup");
+    feature(!mounts.is_empty(), format!("{} hierarchies", mounts.len()), "not needed where cgroup v2 has the controllers")
+}
+
+fn cgroup_v2() -> Feature {
+    let mounts = mounted("cgroup2");
+    let controllers = mounts.first().and_then(|m| std::fs::read_to_string(format!("{m}/cgroup.controllers")).ok()).unwrap_or_default();
+    let detail = mounts.first().map_or_else(
+        || "not mounted".to_owned(),
+        |m| format!("at {m}, controllers: {}", if controllers.trim().is_empty() { "none" } else { controllers.trim() }),
+    );
+    feature(!mounts.is_empty(), detail, "mount a cgroup2 file system")
+}
+
+fn controller(name: &str) -> Feature {
+    let v1 = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let in_v1 = v1.lines().any(|line| line.split(':').nth(1).is_some_and(|list| list.split(',').any(|c| c == name)));
+    let in_v2 = mounted("cgroup2")
+        .iter()
+        .any(|m| std::fs::read_to_string(format!("{m}/cgroup.controllers")).is_ok_and(|list| list.split_whitespace().any(|c| c == name)));
+    let detail = match (in_v1, in_v2) {
+        (true, _) => "cgroup v1",
+        (false, true) => "cgroup v2",
+        (false, false) => "in no hierarchy",
+    };
+    feature(in_v1 || in_v2, detail, "faults then act on the host as a whole, not within a target's control group")
+}
+
+fn cpuacct() -> Feature {
+    let precise = ["/sys/fs/cgroup/cpuacct/cpuacct.usage_percpu", "/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage_percpu"];
+    match precise.iter().find(|path| Path::new(path).exists()) {
+        Some(path) => feature(true, format!("CPU time of the host in nanoseconds at {path}"), ""),
+        None => feature(
+            false,
+            "CPU time of the host is read from /proc/stat, in ticks of 10 ms",
+            "`meaning: host` of cpu.load is smoothed then",
+        ),
+    }
+}
+
+fn systemd() -> Feature {
+    let there = Path::new("/run/systemd/system").is_dir();
+    let detail = if there { "is process 1" } else { "is not process 1" };
+    feature(there, detail, "units can be selected by control group only")
+}
