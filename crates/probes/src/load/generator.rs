@@ -77,6 +77,12 @@ impl LoadGenerator {
         self.state().traffics.iter().find(|running| running.name == name).map(|running| running.stats().slower_than(latency.std()))
     }
 
+    /// The 99th percentile of how long after it was due a request was started. Latencies count from when a request was due,
+    /// so this is this generator's own share of them: when it is not small against them, the host is too busy to measure.
+    pub fn lateness(&self, name: &str) -> Option<Time> {
+        self.state().traffics.iter().find(|running| running.name == name).map(|running| running.stats().lateness().into())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -170,6 +170,6 @@ mod tests {
             counts[schedule.kind(number, &[1, 0, 3])] += 1;
         }
         assert_eq!(counts[1], 0);
-        assert!((counts[2] as f64 / 10_000.0 - 0.75).abs() < 0.02, "{counts:?}");
+        assert!((f64::from(counts[2]) / 10_000.0 - 0.75).abs() < 0.02, "{counts:?}");
     }
 }

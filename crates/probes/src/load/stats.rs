@@ -79,6 +79,8 @@ pub(crate) struct Stats {
     under_way: Vec<u64>,
     free: Vec<u32>,
     total: Histogram<u64>,
+    /// How long after it was due each request was started.
+    lateness: Histogram<u32>,
     due: u64,
     failed: u64,
     errors: BTreeMap<Class, u64>,
@@ -92,6 +94,12 @@ fn histogram<C: Counter>(digits: u8) -> Histogram<C> {
     histogram
 }
 
+/// Counts one latency; the histogram grows for it.
+fn record<C: Counter>(histogram: &mut Histogram<C>, latency: u64) {
+    // It can grow to any value, so this does not fail; `saturating_record` would not let it grow.
+    let _ = histogram.record(latency);
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -103,6 +111,7 @@ impl Stats {
             under_way: Vec::new(),
             free: Vec::new(),
             total: histogram(TOTAL_DIGITS),
+            lateness: histogram(SLICE_DIGITS),
             due: 0,
             failed: 0,
             errors: BTreeMap::new(),
@@ -114,6 +123,7 @@ impl Stats {
     pub(crate) fn begin(&mut self, scheduled: Duration, now: Duration, limit: u32) -> Option<u32> {
         self.due += 1;
         self.until = self.until.max(micros(now));
+        record(&mut self.lateness, micros(now.saturating_sub(scheduled)).max(1));
         let slot = if let Some(slot) = self.free.pop() {
             slot
         } else {
@@ -136,8 +146,8 @@ impl Stats {
         self.free.push(slot);
         let latency = now.saturating_sub(scheduled).max(1);
         if matches!(failure, None | Some(Class::Timeout | Class::Status(_))) {
-            self.total.saturating_record(latency);
-            self.slice(now).latency.saturating_record(latency);
+            record(&mut self.total, latency);
+            record(&mut self.slice(now).latency, latency);
         }
         match failure {
             Some(class) => self.fail(now, class),
@@ -238,6 +248,11 @@ impl Stats {
         self.total.len() - self.total.count_between(0, micros(latency))
     }
 
+    /// The 99th percentile of how long after it was due a request was started: the generator's own share of each latency.
+    pub(crate) fn lateness(&self) -> Duration {
+        if self.lateness.is_empty() { Duration::ZERO } else { Duration::from_micros(self.lateness.value_at_quantile(0.99)) }
+    }
+
     /// The traffic ends here: what the rate is over.
     pub(crate) fn stopped(&mut self, now: Duration) {
         self.until = micros(now);
@@ -269,7 +284,110 @@ fn latency<C: Counter>(measure: Measure, mut ended: Histogram<C>, ages: &[u64]) 
     };
     let candidate = if ended.is_empty() { 0.0 } else { of(&ended) };
     for age in ages.iter().filter(|age| **age as f64 > candidate) {
-        ended.saturating_record(*age);
+        record(&mut ended, *age);
     }
     (!ended.is_empty()).then(|| of(&ended) / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn close(value: f64, wanted: f64) -> bool {
+        (value / wanted - 1.0).abs() < 0.01
+    }
+
+    /// 100 requests a second from 0 to 5 s, each of which takes `took`.
+    fn steady(took: Duration) -> Stats {
+        let mut stats = Stats::new();
+        for k in 0..500 {
+            let due = ms(k * 10);
+            let slot = stats.begin(due, due, 10).expect("room");
+            stats.end(slot, due + took, None);
+        }
+        stats
+    }
+
+    #[test]
+    fn measures_are_over_the_window() {
+        let stats = steady(ms(3));
+        let read = |measure| stats.read(measure, Time::from_secs(2), 5 * SECOND).expect("measured");
+        assert!(close(read(Measure::P50), 0.003) && close(read(Measure::Max), 0.003) && close(read(Measure::Mean), 0.003));
+        assert!(close(read(Measure::Throughput), 100.0), "{}", read(Measure::Throughput));
+        assert!(read(Measure::ErrorRate).abs() < 1e-9 && close(read(Measure::Availability), 1.0));
+        let later = stats.read(Measure::P99, Time::from_secs(2), 10 * SECOND).expect_err("nothing was due");
+        assert_eq!(later, "no request was due in the last 2s");
+    }
+
+    #[test]
+    fn a_stall_shows_while_it_lasts() {
+        let mut stats = steady(ms(3));
+        for k in 500..600 {
+            stats.begin(ms(k * 10), ms(k * 10), 1000).expect("room");
+        }
+        // 100 of 600 requests are under way, the oldest for a second: p90 is among them, p50 is not.
+        let read = |measure| stats.read(measure, Time::from_secs(10), 6 * SECOND).expect("measured");
+        assert!(close(read(Measure::P50), 0.003));
+        assert!(close(read(Measure::P90), 0.4) && close(read(Measure::P99), 0.94), "{} {}", read(Measure::P90), read(Measure::P99));
+        assert!(close(read(Measure::Max), 1.0));
+        // Within the last half second nothing has ended at all: then what is under way is all there is.
+        let total = stats.read(Measure::P50, Time::from_millis(500), 6 * SECOND).expect("measured");
+        assert!(close(total, 0.5), "{total}");
+        let undecided = stats.read(Measure::ErrorRate, Time::from_millis(500), 6 * SECOND).expect_err("nothing ended");
+        assert_eq!(undecided, "no request ended in the last 500ms, 100 are under way");
+    }
+
+    #[test]
+    fn failures_without_an_answer_do_not_make_latency_look_better() {
+        let mut stats = steady(ms(100));
+        for _ in 0..5000 {
+            let slot = stats.begin(7 * SECOND, 7 * SECOND, 10).expect("room");
+            stats.end(slot, 7 * SECOND, Some(Class::Connect));
+        }
+        let read = |measure| stats.read(measure, Time::from_secs(10), 8 * SECOND);
+        assert!(close(read(Measure::P50).expect("measured"), 0.1));
+        assert!(close(read(Measure::ErrorRate).expect("measured"), 5000.0 / 5500.0));
+        let only = stats.read(Measure::P50, Time::from_secs(2), 8 * SECOND).expect_err("only refusals");
+        assert!(only.starts_with("none of the 5000 requests"), "{only}");
+        let summary = stats.summary("a", 8 * SECOND);
+        assert_eq!((summary.requests, summary.failed, summary.errors["connect"]), (5500, 5000, 5000));
+    }
+
+    #[test]
+    fn a_request_beyond_the_limit_fails_with_overload() {
+        let mut stats = Stats::new();
+        let slot = stats.begin(SECOND, SECOND, 1).expect("room");
+        assert_eq!(stats.begin(SECOND, SECOND, 1), None);
+        stats.end(slot, 2 * SECOND, Some(Class::Timeout));
+        assert!(stats.begin(2 * SECOND, 2 * SECOND, 1).is_some());
+        let summary = stats.summary("a", 3 * SECOND);
+        assert_eq!((summary.requests, summary.errors["overload"], summary.errors["unfinished"]), (3, 1, 1));
+        assert!(close(summary.latency.max, 1.0), "{}", summary.latency.max);
+    }
+
+    #[test]
+    fn a_latency_of_any_size_is_kept() {
+        let stats = steady(Duration::from_secs(40));
+        assert!(close(stats.summary("a", 60 * SECOND).latency.p99, 40.0));
+        assert_eq!(stats.slower_than(30 * SECOND), 500);
+        assert_eq!(stats.slower_than(41 * SECOND), 0);
+    }
+
+    #[test]
+    fn slices_are_kept_for_the_longest_window_and_no_longer() {
+        let mut stats = Stats::new();
+        for k in 0..2000 {
+            let slot = stats.begin(ms(k * 100), ms(k * 100), 10).expect("room");
+            stats.end(slot, ms(k * 100 + 1), None);
+        }
+        assert_eq!(stats.slices.len(), SLICES_KEPT);
+        let rate = stats.read(Measure::Throughput, LONGEST_WINDOW, 200 * SECOND).expect("measured");
+        assert!(close(rate, 10.0), "{rate}");
+    }
 }
