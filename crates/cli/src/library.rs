@@ -25,6 +25,25 @@ macro_rules! library {
 
 library![
     "process-kill",
+    "process-restart",
+    "process-pause",
+    "process-crash-loop",
+    "slow-start",
+    "ramped-pause",
+    "dependency-failure",
+    "cascading-failure",
+    "retry-storm",
+    "cache-loss",
+    "cpu-saturation",
+    "cpu-host-saturation",
+    "memory-pressure",
+    "memory-leak",
+    "memory-spike",
+    "custom-command",
+    "custom-http",
+    "game-day-step",
+    "conditional-step",
+    "parallel-steps",
 ];
 
 /// A ready experiment.

@@ -1,5 +1,9 @@
 //! What customers talk to: `GET /products`, `POST /checkout`, `GET /orders/{id}`.
+//!
+//! While its flag file is there, nothing is sold: `POST /maintenance` makes it, `DELETE /maintenance` removes it.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -20,6 +24,8 @@ const ATTEMPTS: u32 = 4;
 pub struct Gateway {
     orders: Upstream,
     cache: Upstream,
+    /// The flag file; without one there is no maintenance.
+    flag: Option<PathBuf>,
     checkouts: AtomicU64,
     /// Makes the numbers of orders differ between two lives of the gateway.
     life: u64,
@@ -27,12 +33,37 @@ pub struct Gateway {
 
 impl Gateway {
     /// A gateway before these services.
-    pub fn new(orders: Upstream, cache: Upstream) -> Self {
+    pub fn new(orders: Upstream, cache: Upstream, flag: Option<PathBuf>) -> Self {
         let life = u64::try_from(timing::now().as_millis()).unwrap_or_default();
-        Self { orders, cache, checkouts: AtomicU64::new(0), life }
+        Self { orders, cache, flag, checkouts: AtomicU64::new(0), life }
+    }
+
+    fn closed(&self) -> bool {
+        self.flag.as_ref().is_some_and(|flag| flag.exists())
+    }
+
+    fn maintenance(&self, method: &Method) -> Reply {
+        let Some(flag) = &self.flag else { return Reply::not_found() };
+        let done = match *method {
+            Method::POST => std::fs::write(flag, "closed for maintenance\n"),
+            Method::DELETE => match std::fs::remove_file(flag) {
+                // It is off already: that is what was asked for.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            },
+            Method::GET if self.closed() => Ok(()),
+            _ => return Reply::not_found(),
+        };
+        match done {
+            Ok(()) => Reply::ok(json!({ "maintenance": self.closed() })),
+            Err(error) => Reply::error(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        }
     }
 
     async fn checkout(&self) -> Reply {
+        if self.closed() {
+            return Reply::error(StatusCode::SERVICE_UNAVAILABLE, "closed for maintenance");
+        }
         let number = self.checkouts.fetch_add(1, Ordering::Relaxed);
         let order = json!({ "order": format!("{:x}-{number}", self.life), "amount": 4200 });
         let mut why = String::new();
@@ -74,6 +105,7 @@ impl App for Gateway {
             }
             (&Method::GET, "/products") => self.products().await,
             (&Method::POST, "/checkout") => self.checkout().await,
+            (method, "/maintenance") => self.maintenance(method),
             (&Method::GET, path) if path.starts_with("/orders/") => self.order(path).await,
             _ => Reply::not_found(),
         }

@@ -88,7 +88,7 @@ pub struct ServiceArgs {
     /// Where a service that this one calls listens
     #[arg(long = "upstream", value_name = "NAME=ADDRESS")]
     pub upstreams: Vec<UpstreamArg>,
-    /// The ledger's file
+    /// The ledger's books, or the gateway's flag file for maintenance
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
     /// End when this process, which must be the parent, ends
@@ -193,7 +193,7 @@ async fn run(service: Service, args: ServiceArgs) -> Result<(), ServiceError> {
     };
     match service {
         Service::Gateway => {
-            let app = Gateway::new(upstream(Service::Orders)?, upstream(Service::Cache)?);
+            let app = Gateway::new(upstream(Service::Orders)?, upstream(Service::Cache)?, args.data.clone());
             http::serve(listen(args.listen).await?, app).await;
         }
         Service::Orders => {

@@ -80,8 +80,13 @@ impl Shop {
             args.push("--upstream".into());
             args.push(UpstreamArg { name: upstream.name().into(), address: self.address(upstream) }.to_string());
         }
-        if service == Service::Ledger {
-            args.extend(["--data".into(), self.books().display().to_string()]);
+        let data = match service {
+            Service::Ledger => Some(self.books()),
+            Service::Gateway => Some(self.maintenance_flag()),
+            Service::Orders | Service::Payments | Service::Cache => None,
+        };
+        if let Some(data) = data {
+            args.extend(["--data".into(), data.display().to_string()]);
         }
         args.extend(["--parent".into(), std::process::id().to_string()]);
         Recipe { program: program.into(), args, log: self.directory.join(format!("{service}.log")) }
@@ -122,6 +127,11 @@ impl Shop {
     /// The ledger's file: one JSON object a line.
     pub fn books(&self) -> PathBuf {
         self.directory.join("ledger.jsonl")
+    }
+
+    /// The file that closes the shop for maintenance while it is there.
+    pub fn maintenance_flag(&self) -> PathBuf {
+        self.directory.join("maintenance")
     }
 
     fn supervised(&self, service: Service) -> Option<&Supervised> {

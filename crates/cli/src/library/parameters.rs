@@ -141,14 +141,20 @@ mod tests {
     #[test]
     fn a_missing_value_is_an_error_with_its_line_and_the_next_step() {
         let error = fill("a: 1\nb: ${url}\n", &values(&[])).expect_err("missing");
-        assert_eq!(error.to_string(), "line 2: parameter `url` has no value; give it with --set url=VALUE, or write `$${url}` if it is none");
+        assert_eq!(
+            error.to_string(),
+            "line 2: parameter `url` has no value; give it with --set url=VALUE, or write `$${url}` if it is none"
+        );
     }
 
     #[test]
     fn a_value_for_nothing_is_an_error() {
         let error = fill("a: ${process:-x}\n", &values(&[("proces", "y")])).expect_err("unknown");
         assert_eq!(error.to_string(), "there is no parameter `proces`; did you mean `process`?");
-        assert_eq!(fill("a: 1\n", &values(&[("x", "y")])).expect_err("none").to_string(), "there is no parameter `x`; the manifest has none");
+        assert_eq!(
+            fill("a: 1\n", &values(&[("x", "y")])).expect_err("none").to_string(),
+            "there is no parameter `x`; the manifest has none"
+        );
     }
 
     #[test]

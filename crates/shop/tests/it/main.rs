@@ -69,6 +69,20 @@ fn a_checkout_reaches_the_books_and_every_service_tells_its_health_and_metrics()
 }
 
 #[test]
+fn maintenance_closes_the_checkout_alone() {
+    let shop = shop();
+    assert_eq!(shop.ask(Service::Gateway, "GET", "/maintenance").0, 404);
+    assert_eq!(shop.ask(Service::Gateway, "POST", "/maintenance").0, 200);
+    assert!(shop.shop.maintenance_flag().exists());
+    assert_eq!(shop.ask(Service::Gateway, "POST", "/checkout").0, 503);
+    assert_eq!(shop.ask(Service::Gateway, "GET", "/products").0, 200);
+    for _ in 0..2 {
+        assert_eq!(shop.ask(Service::Gateway, "DELETE", "/maintenance").0, 200, "off is off, however often it is asked for");
+    }
+    assert_eq!(shop.ask(Service::Gateway, "POST", "/checkout").0, 200);
+}
+
+#[test]
 fn a_killed_service_comes_back_on_its_port() {
     let shop = shop();
     let before = shop.shop.pid(Service::Payments);
