@@ -50,6 +50,13 @@ impl Checker<'_> {
         self.found.push(self.document.at_key(path, message, Some(hint.into())));
     }
 
+    /// A step lacks a field: shown at its fault, and about the field, so that nothing is said where that could not be read.
+    fn lacks(&mut self, step: &Path, field: &str, message: String, hint: impl Into<String>) {
+        let mut diagnostic = self.document.at(&step.key("fault"), message, Some(hint.into()));
+        diagnostic.path = step.key(field).to_string();
+        self.found.push(diagnostic);
+    }
+
     /// Errors of a kind's arguments, which stand at `base`.
     fn arguments(&mut self, errors: Vec<KindError>, base: &Path, topic: &str) {
         for error in errors {
@@ -143,15 +150,15 @@ impl Checker<'_> {
         if step.target.is_none() && !meta.targets.contains(&"host") {
             let example = meta.targets.iter().find_map(|name| self.registry.target(name)).map(|kind| one_line(kind.meta().example));
             let hint = example.map_or_else(|| format!("add a target: {}", quoted(meta.targets)), |example| format!("add `{example}`"));
-            self.at(&path.key("fault"), format!("`{}` needs a `target`", meta.name), hint);
+            self.lacks(path, "target", format!("`{}` needs a `target`", meta.name), hint);
         }
         if meta.lasting && step.duration.is_none() {
             let message = format!("`{}` lasts until it is reverted, and needs a `for`", meta.name);
-            self.at(&path.key("fault"), message, "add its time box, such as `for: 30s`");
+            self.lacks(path, "for", message, "add its time box, such as `for: 30s`");
         }
         if meta.undone == Undone::Irreversible && !step.accept_irreversible {
             let hint = "if that is acceptable, add `acceptIrreversible: true` to the step";
-            self.at(&path.key("fault"), format!("`{}` cannot be undone", meta.name), hint);
+            self.lacks(path, "acceptIrreversible", format!("`{}` cannot be undone", meta.name), hint);
         }
     }
 

@@ -7,7 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::words::{self, Complaint};
+use crate::words::{self, Complaint, ExtraKey};
 use crate::{Diagnostic, Document, Path, PathSegment};
 
 /// One thing that does not fit a type.
@@ -53,7 +53,7 @@ const MAX_ROUNDS: usize = 200;
 
 /// Reads a value as a type, and says everything that does not fit. `root` is how messages call the value as a whole.
 pub fn decode<T: DeserializeOwned>(json: &Value, root: &str) -> Decoded<T> {
-    let mut decoder = Decoder { root, work: json.clone(), problems: Vec::new(), mended: Vec::new() };
+    let mut decoder = Decoder { root, work: json.clone(), problems: Vec::new(), mended: Vec::new(), words: Vec::new() };
     let mut value = None;
     for _ in 0..MAX_ROUNDS {
         match attempt::<T>(&decoder.work) {
@@ -96,6 +96,8 @@ struct Decoder<'a> {
     work: Value,
     problems: Vec<Problem>,
     mended: Vec<Path>,
+    /// Words that fit at a place, as far as errors have told.
+    words: Vec<(Path, Vec<String>)>,
 }
 
 impl Decoder<'_> {
@@ -113,18 +115,17 @@ impl Decoder<'_> {
     fn mend<T: DeserializeOwned>(&mut self, path: &Path, message: &str) -> bool {
         let found = get(&self.work, path).cloned().unwrap_or_default();
         match words::complaint(self.root, path, message, &found) {
-            Complaint::Unknown { message, hint } => {
+            Complaint::Unknown { message, hint, meant } => {
                 self.report(path, true, message, hint);
+                // The field that was meant is not missing: it is misspelt.
+                self.mended.extend(meant.map(|meant| path.parent().key(&meant)));
                 remove(&mut self.work, path)
             }
-            Complaint::Extra { keys } => {
-                for (key, message, hint) in &keys {
-                    let path = path.key(key);
-                    self.report(&path, true, message.clone(), hint.clone());
-                    remove(&mut self.work, &path);
-                }
-                !keys.is_empty()
-            }
+            Complaint::Extra { keys } => keys.into_iter().all(|ExtraKey { key, message, hint, meant }| {
+                self.report(&path.key(&key), true, message, hint);
+                self.mended.extend(meant.map(|meant| path.key(&meant)));
+                remove(&mut self.work, &path.key(&key))
+            }),
             Complaint::Missing { field, message, hint } => {
                 let full = path.key(&field);
                 if !self.is_mended(&full) {
@@ -133,10 +134,15 @@ impl Decoder<'_> {
                 }
                 self.fill::<T>(&full)
             }
-            Complaint::Misfit { message, hint } => {
+            Complaint::Misfit { message: said, hint, words } => {
                 // A second complaint about the same place means that taking it out did not help.
                 let again = self.mended.contains(path);
-                self.report(path, false, message, hint);
+                // A value that no longer fits because of what was taken out of it was the user's fault only once.
+                let fallout = message.starts_with("invalid ") && self.mended.iter().any(|mended| mended.starts_with(path));
+                if !fallout {
+                    self.report(path, false, said, hint);
+                }
+                self.words.push((path.clone(), words));
                 if !again {
                     self.mended.push(path.clone());
                 }
@@ -151,7 +157,9 @@ impl Decoder<'_> {
 
     /// Puts in a value that fits well enough for reading to go on past it.
     fn fill<T: DeserializeOwned>(&mut self, path: &Path) -> bool {
-        let candidates = [
+        let words = self.words.iter().filter(|(at, _)| at == path).flat_map(|(_, words)| words.iter().take(1)).map(|word| json!(word));
+        let mut candidates: Vec<Value> = words.collect();
+        candidates.extend([
             json!("x"),
             json!({}),
             json!([]),
@@ -163,7 +171,7 @@ impl Decoder<'_> {
             json!(true),
             json!({ "process": {} }),
             json!({ "name": "x", "http": {} }),
-        ];
+        ]);
         for candidate in candidates {
             if !set(&mut self.work, path, candidate) {
                 return false;
@@ -245,7 +253,7 @@ mod tests {
                 "spec.method: `method` must be a list, not a map",
                 "spec.traffic[0].rate: `rate`: `5` has no unit",
                 "spec.traffic[1]: `rate` is missing",
-                "spec.guards[0].abort.gt: `gt`: `x` in `5x` is not a unit of number",
+                "spec.guards[0].abort.gt: `gt`: `x` in `5x` is not a known unit",
                 "spec.surprise: unknown field `surprise`",
             ]
         );
@@ -255,6 +263,13 @@ mod tests {
     fn a_choice_is_told_by_its_key() {
         let decoded = decode::<Select>(&json!({ "percent": "200%" }), "`select`");
         assert_eq!(decoded.problems[0].path.to_string(), "percent");
+    }
+
+    #[test]
+    fn what_follows_a_misspelt_choice_is_still_read() {
+        let spec = json!({ "windows": [{ "days": ["Tuesday"], "from": "9", "to": "10" }, { "from": "9" }], "cap": {} });
+        let found: Vec<String> = decode::<crate::PolicySpec>(&spec, "`spec`").problems.into_iter().map(|p| p.path.to_string()).collect();
+        assert_eq!(found, ["windows[0].days[0]", "windows[1]", "cap"]);
     }
 
     #[test]

@@ -32,6 +32,12 @@ impl Path {
         path
     }
 
+    /// This path without its last segment.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        Self(self.0[..self.0.len().saturating_sub(1)].to_vec())
+    }
+
     /// This path and, from its end, another.
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {

@@ -1,5 +1,6 @@
 //! From text to an [`Experiment`] or a [`Policy`], with everything that can be checked without knowing the kinds.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -59,18 +60,40 @@ pub fn read_experiment(text: &str) -> Result<Reading<Experiment>, Diagnostics> {
     read::<Experiment>(text, "Experiment", semantics::experiment)
 }
 
-fn read<T: DeserializeOwned>(text: &str, kind: &str, check: fn(&T, &mut Checker<'_>)) -> Result<Reading<T>, Diagnostics> {
+fn read<T: DeserializeOwned + Serialize>(text: &str, kind: &str, check: fn(&T, &mut Checker<'_>)) -> Result<Reading<T>, Diagnostics> {
     let document = Document::parse(text)?;
     let mut diagnostics = header(&document, kind)?;
     let decoded = decode::<T>(&document.value, "the manifest");
     diagnostics.extend(decoded.problems.iter().map(|problem| problem.locate(&document, &Path::default())));
     if let Some(value) = &decoded.value {
+        if decoded.problems.is_empty() {
+            let again = serde_json::to_value(value).unwrap_or_default();
+            lists_for_maps(&document, &document.value, &again, &Path::default(), &mut diagnostics);
+        }
         let mut checker = Checker::new(&document, &decoded.mended);
         check(value, &mut checker);
         diagnostics.append(&mut checker.found);
     }
     in_order(&mut diagnostics);
     Ok(Reading { value: decoded.value, document, diagnostics, mended: decoded.mended })
+}
+
+/// serde takes a list for a struct, field by field. A reader of the manifest could not, so neither do we.
+fn lists_for_maps(document: &Document, written: &Value, again: &Value, path: &Path, found: &mut Diagnostics) {
+    match (written, again) {
+        (Value::Array(_), Value::Object(_)) => {
+            let hint = "write its fields by name, as `key: value`".to_owned();
+            found.push(document.at(path, "here has to be a map (`key: value`), not a list", Some(hint)));
+        }
+        (Value::Array(written), Value::Array(again)) => {
+            written.iter().zip(again).enumerate().for_each(|(i, (w, a))| lists_for_maps(document, w, a, &path.index(i), found));
+        }
+        (Value::Object(written), Value::Object(again)) => {
+            let both = written.iter().filter_map(|(key, w)| again.get(key).map(|a| (key, w, a)));
+            both.for_each(|(key, w, a)| lists_for_maps(document, w, a, &path.key(key), found));
+        }
+        _ => {}
+    }
 }
 
 /// By place, each once.
@@ -83,18 +106,23 @@ fn in_order(diagnostics: &mut Diagnostics) {
 fn header(document: &Document, kind: &str) -> Result<Diagnostics, Diagnostics> {
     let mut found = Vec::new();
     let root = Path::default();
+    if document.value.is_array() {
+        let hint = "one file holds one manifest: remove the `- `, or the brackets".to_owned();
+        return Err(vec![document.at(&root, "the manifest is a list, and has to be a map (`key: value`)", Some(hint))]);
+    }
     if let Some(Value::String(written)) = document.value.get("kind")
         && written != kind
     {
         let path = root.key("kind");
         if nearest(written, [kind]).is_none() {
+            let article = if kind == "Experiment" { "an" } else { "a" };
             let kinds = ["Experiment", "Policy"];
             let hint = match nearest(written, kinds) {
                 Some("Policy") => "a policy is given with `--policy`, not run".into(),
                 Some(_) => "a policy starts with `kind: Policy`".into(),
                 None => format!("Squall's own kinds are `Experiment` and `Policy`; write `kind: {kind}` here"),
             };
-            return Err(vec![document.at(&path, format!("this is a `{written}`, not a `{kind}`"), Some(hint))]);
+            return Err(vec![document.at(&path, format!("this is a `{written}`, not {article} `{kind}`"), Some(hint))]);
         }
         found.push(document.at(&path, format!("unknown kind `{written}`"), Some(format!("did you mean `{kind}`?"))));
     }

@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Probe {
 /// The one pair that names a kind; none or several is an error in words that `diagnostic.rs` knows.
 pub(crate) fn one_kind<E: de::Error>(what: &str, kinds: &str, mut found: Vec<(String, Value)>) -> Result<(String, Value), E> {
     match found.len() {
-        0 => Err(E::custom(format!("{what} needs a kind: {kinds}"))),
+        0 => Err(E::custom(format!("{what} needs a kind; write one of {kinds}"))),
         1 => Ok(found.remove(0)),
         _ => {
             let names: Vec<String> = found.iter().map(|(key, _)| format!("`{key}`")).collect();

@@ -85,7 +85,7 @@ pub enum UnitError {
         units: &'static str,
     },
     /// Outside what the quantity can be.
-    #[error("`{text}` is out of range: {range}")]
+    #[error("`{text}` is out of range; {range}")]
     OutOfRange {
         /// The text as written.
         text: String,

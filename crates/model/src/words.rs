@@ -7,13 +7,22 @@ use crate::{Path, PathSegment, Probe, Target, did_you_mean};
 /// What is wrong, sorted by what has to be done about it.
 pub(crate) enum Complaint {
     /// The field at the path does not belong there.
-    Unknown { message: String, hint: Option<String> },
-    /// Some fields of the map at the path do not belong there: key, message, hint.
-    Extra { keys: Vec<(String, String, Option<String>)> },
+    Unknown { message: String, hint: Option<String>, meant: Option<String> },
+    /// Some fields of the map at the path do not belong there.
+    Extra { keys: Vec<ExtraKey> },
     /// The map at the path lacks a field.
     Missing { field: String, message: String, hint: Option<String> },
-    /// The value at the path does not fit.
-    Misfit { message: String, hint: Option<String> },
+    /// The value at the path does not fit; some words that would, where they are known.
+    Misfit { message: String, hint: Option<String>, words: Vec<String> },
+}
+
+/// A key that does not belong where it is.
+pub(crate) struct ExtraKey {
+    pub(crate) key: String,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    /// The field that was probably meant.
+    pub(crate) meant: Option<String>,
 }
 
 /// Puts an error of serde at a path, where `found` stands, into words.
@@ -21,7 +30,13 @@ pub(crate) fn complaint(root: &str, path: &Path, message: &str, found: &Value) -
     if message.starts_with("unknown field `")
         && let Some(PathSegment::Key(key)) = path.0.last()
     {
-        return Complaint::Unknown { message: format!("unknown field `{key}`"), hint: Some(unknown_hint(key, &expected_words(message))) };
+        let fields = expected_words(message);
+        let meant = nearest(key, fields.iter().copied()).map(str::to_owned);
+        return Complaint::Unknown {
+            message: format!("unknown field `{key}`"),
+            hint: Some(unknown_hint(meant.as_deref(), &fields)),
+            meant,
+        };
     }
     if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return Complaint::Missing { field: field.into(), message: format!("`{field}` is missing"), hint: Some(missing_hint(field)) };
@@ -32,22 +47,31 @@ pub(crate) fn complaint(root: &str, path: &Path, message: &str, found: &Value) -
             return Complaint::Extra { keys };
         }
     }
+    let words = if message.starts_with("unknown variant `") { expected_words(message) } else { Vec::new() };
+    let words = words.into_iter().map(str::to_owned).collect();
     let (message, hint) = misfit(root, path, message, found);
-    Complaint::Misfit { message, hint }
+    Complaint::Misfit { message, hint, words }
 }
 
 /// What a hint for an unknown field says.
-fn unknown_hint(key: &str, fields: &[&str]) -> String {
-    match fields {
-        [] => "there are no fields here; remove it".into(),
-        fields => nearest(key, fields.iter().copied())
-            .map_or_else(|| format!("the fields here are {}", quoted(fields)), |meant| format!("did you mean `{meant}`?")),
+fn unknown_hint(meant: Option<&str>, fields: &[&str]) -> String {
+    match (meant, fields) {
+        (Some(meant), _) => format!("did you mean `{meant}`?"),
+        (None, []) => "there are no fields here; remove it".into(),
+        (None, fields) => format!("the fields here are {}", quoted(fields)),
     }
 }
 
 /// The candidate that was probably meant: near in letters, or another system's word for the same.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const SYNONYMS: &[(&str, &str)] = &[
+        ("<", "lt"),
+        ("<=", "le"),
+        (">", "gt"),
+        (">=", "ge"),
+        ("=", "eq"),
+        ("==", "eq"),
+        ("!=", "ne"),
         ("duration", "for"),
         ("delay", "after"),
         ("interval", "every"),
@@ -130,30 +154,30 @@ fn missing_hint(field: &str) -> String {
 }
 
 /// Which of the keys of a probe or target are not its kind.
-fn extra_kinds(what: &str, found: &Value) -> Vec<(String, String, Option<String>)> {
+fn extra_kinds(what: &str, found: &Value) -> Vec<ExtraKey> {
     let (fields, kinds): (&[&str], &[&str]) =
         if what == "a target" { (&Target::FIELDS, &Target::USUAL_KINDS) } else { (&Probe::FIELDS, &Probe::USUAL_KINDS) };
     let keys: Vec<&str> =
         found.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).filter(|key| !fields.contains(key)).collect();
     let (known, unknown): (Vec<&str>, Vec<&str>) = keys.iter().partition(|key| kinds.contains(key));
-    if !known.is_empty() && !unknown.is_empty() {
-        let hint = |key: &str| {
-            let all = || format!("{what} has {}, and one kind", quoted(fields));
-            nearest(key, fields.iter().copied()).map_or_else(all, |meant| format!("did you mean `{meant}`?"))
-        };
-        return unknown.into_iter().map(|key| (key.to_owned(), format!("unknown field `{key}`"), Some(hint(key)))).collect();
+    let extra = |key: &str, message: String, otherwise: String| {
+        let meant = nearest(key, fields.iter().copied());
+        let hint = meant.map_or(otherwise, |meant| format!("did you mean `{meant}`?"));
+        ExtraKey { key: key.to_owned(), message, hint: Some(hint), meant: meant.map(str::to_owned) }
+    };
+    if let Some(kind) = known.first()
+        && !unknown.is_empty()
+    {
+        let hint = format!("besides its kind {what} has {}; does it belong inside `{kind}`?", quoted(fields));
+        return unknown.into_iter().map(|key| extra(key, format!("unknown field `{key}`"), hint.clone())).collect();
     }
     // No known kind, or several: the first key stays as the kind, unless a later one is nearer to one.
-    let kept = keys.iter().find(|key| nearest(key, fields.iter().copied()).is_none()).or(keys.first()).copied();
-    let message = |key: &str| match kept {
-        Some(kept) => format!("{what} has one kind, but here are `{kept}` and `{key}`"),
-        None => format!("{what} has no kind"),
+    let Some(kept) = keys.iter().find(|key| nearest(key, fields.iter().copied()).is_none()).or(keys.first()).copied() else {
+        return Vec::new();
     };
-    let hint = |key: &str| {
-        let apart = format!("make two of it, or remove one; the fields besides the kind are {}", quoted(fields));
-        nearest(key, fields.iter().copied()).map_or(apart, |meant| format!("did you mean `{meant}`?"))
-    };
-    keys.iter().filter(|key| Some(**key) != kept).map(|key| ((*key).to_owned(), message(key), Some(hint(key)))).collect()
+    let hint = format!("make two of it, or remove one; the fields besides the kind are {}", quoted(fields));
+    let others = keys.iter().filter(|key| **key != kept);
+    others.map(|key| extra(key, format!("{what} has one kind, but here are `{kept}` and `{key}`"), hint.clone())).collect()
 }
 
 /// How the thing at a path is called in a message.
@@ -175,34 +199,89 @@ fn misfit(root: &str, path: &Path, message: &str, found: &Value) -> (String, Opt
         let hint = choice_hint(path).map(str::to_owned).or(near).unwrap_or_else(|| format!("write one of {}", quoted(&words)));
         return (format!("{subject} cannot be `{word}`"), Some(hint));
     }
+    let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
+    let choice = |e: &str| e == "string or map" || e == "map with a single key" || e.ends_with(" variant");
     if let Some(hint) = choice_hint(path)
-        && message.starts_with("invalid ")
+        && expected.is_some_and(choice)
     {
         return (format!("{subject} cannot be {}", shown(found)), Some(hint.into()));
     }
-    let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
     if let Some(expected) = expected
         && message.starts_with("invalid length ")
     {
         let length = found.as_array().map_or_else(String::new, |items| format!(", not {}", items.len()));
         let count = expected.rsplit(' ').next().unwrap_or_default();
-        return (format!("{subject} has {count} elements{length}"), Some("write them as `[first, second]`".into()));
+        return (format!("{subject} needs {count} elements{length}"), Some("write them as `[first, second]`".into()));
     }
     if let Some(expected) = expected
         && (message.starts_with("invalid type: ") || message.starts_with("invalid value: "))
     {
         if found.is_null() {
-            return (format!("{subject} has no value"), Some(format!("write {}, or remove it", human(expected))));
+            let human = human(expected);
+            let hint = if human.starts_with("a map") { example_hint(root, path, &human) } else { format!("write {human}, or remove it") };
+            return (format!("{subject} has no value"), Some(hint));
         }
         let human = human(expected);
-        return (format!("{subject} must be {human}, not {}", shown(found)), type_hint(&human, found));
+        let hint = type_hint(&human, found).unwrap_or_else(|| example_hint(root, path, &human));
+        return (format!("{subject} must be {human}, not {}", shown(found)), Some(hint));
     }
     // Errors of our own say what is wrong, then, behind a semicolon, what to write.
-    let message = if path.0.is_empty() { message.to_owned() } else { format!("{subject}: {message}") };
-    match message.split_once("; ") {
-        Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
-        None => (message, None),
+    let message =
+        message.replace("is not a unit of number", "is not a known unit").replace("unit of amount of data", "unit for amounts of data");
+    let (message, hint) = message.split_once("; ").map_or((message.as_str(), None), |(message, hint)| (message, Some(hint)));
+    let hint = hint.map(|hint| with_unit(message, hint).unwrap_or_else(|| hint.to_owned()));
+    (if path.0.is_empty() { message.to_owned() } else { format!("{subject}: {message}") }, hint)
+}
+
+/// The user's own number with a unit, rather than any example.
+fn with_unit(message: &str, hint: &str) -> Option<String> {
+    let number = message.strip_prefix('`')?.strip_suffix("` has no unit")?;
+    match hint {
+        "write it like `500ms`" => Some(format!("write `{number}s` or `{number}ms`")),
+        "write it like `100/s`" => Some(format!("write `{number}/s`")),
+        _ => None,
     }
+}
+
+/// How a value of the expected type is written.
+fn example_hint(root: &str, path: &Path, expected: &str) -> String {
+    let key = match path.0.last() {
+        Some(PathSegment::Key(key)) => Some(key.as_str()),
+        Some(PathSegment::Index(_)) => None,
+        None => root.strip_prefix('`').and_then(|root| root.strip_suffix('`')),
+    };
+    let Some(key) = key else {
+        return match expected {
+            _ if expected.starts_with("a probe") => {
+                "write it like `{ name: up, http: { url: \"http://127.0.0.1:8080/\" }, expect: { eq: 200 } }`".into()
+            }
+            _ if expected.starts_with("a map") => "write its fields as `key: value`, each on its own line".into(),
+            _ => format!("write {expected} here"),
+        };
+    };
+    let example = match key {
+        "expect" | "is" => "{ lt: 500ms }",
+        "abort" => "{ gt: 5% }",
+        "steady" => "{ for: 30s, every: 1s }",
+        "recovery" => "{ within: 60s, stable: 10s }",
+        "repeat" => "{ times: 3, pause: 5s }",
+        "ramp" => "{ percent: [10%, 50%, 100%], every: 30s }",
+        "suspend" => "{ message: Look at the dashboard, timeout: 10m }",
+        "when" => "{ probe: errors, is: { lt: 0.01 } }",
+        "schedule" => "{ cron: 0 10 * * 1-5, timeZone: Europe/Berlin }",
+        "metadata" => "{ name: my-experiment }",
+        "target" => "{ process: { name: payments } }",
+        "http" => "{ url: \"http://127.0.0.1:8080/\" }",
+        "process" => "{ name: payments }",
+        "port" => "8080",
+        _ if expected.starts_with("a map") => {
+            return format!("write its fields on the lines below `{key}:`, or `{key}: {{ field: value }}`");
+        }
+        _ if expected.starts_with("a whole number") => "3",
+        _ if expected == "a number" => "0.5",
+        _ => return format!("write {expected} here"),
+    };
+    format!("write it like `{key}: {example}`")
 }
 
 /// What can be written where the choices are words and small maps.

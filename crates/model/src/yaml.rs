@@ -336,6 +336,8 @@ fn explain_scan_error(info: &str, line: &str) -> (String, Option<&'static str>) 
             "write \\\\ for a backslash, or put the text in single quotes",
         ),
         ("unknown anchor", "this alias names no anchor", "set the anchor before it, such as `&payments`"),
+        ("invalid indentation in flow", "a `{` or `[` above is not closed", BRACKETS),
+        ("invalid indentation in quoted", "a quoted text is not closed", "close it with the quote that it starts with"),
         ("did not find expected key", "the indentation does not fit the lines before", INDENT),
         ("did not find expected '-' indicator", "the indentation does not fit the lines before", INDENT),
         ("invalid indentation", "the indentation does not fit the lines before", INDENT),

@@ -1,4 +1,6 @@
 //! Tests of the engine from outside.
 
+mod catalogue;
 mod kinds;
+mod malformed;
 mod properties;

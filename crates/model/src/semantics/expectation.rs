@@ -50,12 +50,16 @@ pub fn check_threshold(expectation: &Expectation, dimension: Dimension) -> Optio
     }
     match expectation.bound(dimension) {
         Err(ExpectationError::Dimension { threshold, value, example }) => {
-            let message = format!("the threshold is a {threshold}, but the probe measures {}", article(value));
+            let message = format!("the threshold is {}, but the probe measures {}", article(threshold), article(value));
             let hint = match bare_time(expectation, key, threshold, value) {
                 Some(text) => format!("add the unit: `{text}ms` or `{text}s`"),
                 None => format!("write it like `{example}`"),
             };
             Some((Some(key), message, hint))
+        }
+        Err(ExpectationError::BadValue(_)) if matches!((key, &expectation.eq), ("eq", Some(serde_json::Value::Array(_)))) => {
+            let hint = "for one of several write `in: [200, 204]`; for a range `between: [200, 299]`";
+            Some((Some(key), "`eq` takes one value, not a list".into(), hint.into()))
         }
         Err(ExpectationError::BadValue(message)) if !message.starts_with("`in` is empty") => {
             let (message, hint) = message.split_once("; ").unwrap_or((&message, "write a value of the kind that the probe measures"));

@@ -47,7 +47,9 @@ fn one_step(spec: &Spec, step: &Step, path: &Path, checker: &mut Checker<'_>) {
     match kinds.as_slice() {
         [] => {
             let all = ["fault", "parallel", "sequence", "wait", "suspend"];
-            if !checker.mended.iter().any(|mended| all.iter().any(|kind| *mended == path.key(kind))) {
+            if let Some(kind) = all.iter().find(|kind| checker.has(&path.key(kind))) {
+                checker.at_key(&path.key(kind), format!("`{kind}` has no value"), "write what it does, or remove the step");
+            } else if !checker.mended.iter().any(|mended| all.iter().any(|kind| *mended == path.key(kind))) {
                 checker.at(path, "this step does nothing", format!("give it one of {}", quoted(&all)));
             }
         }
