@@ -1,15 +1,16 @@
 //! `cargo xtask reaction`: how long from the answer of the probe that breaches a guard until the fault is gone.
 //!
-//! Each run pauses a process of its own; the experiment's guard watches a file. The bench writes the breaching value and
-//! takes the time from the breaching sample in the journal (its answer) to the moment at which the process runs again as
-//! seen from outside: its state in `/proc`, looked at every 200 µs.
+//! Each run pauses a process of its own; the experiment's guard watches a file, asked every 20 ms. The bench writes the
+//! breaching value and takes the time from there to the moment at which the process runs again, both seen from outside (its
+//! state in `/proc`, looked at every 200 µs). So each figure holds the wait for the probe's next beat, up to 20 ms, on top of
+//! what the bar is about: it is an upper bound.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell;
 
@@ -106,11 +107,16 @@ fn once(squall: &Path, dir: &Path) -> Result<f64> {
     std::thread::sleep(Duration::from_micros(1_000 + u64::from(pid) * 7_919 % 20_000));
     let part = dir.join("signal.part");
     std::fs::write(&part, "1")?;
+    let breach = shell::now();
     std::fs::rename(&part, &signal)?;
     wait(Duration::from_secs(10), "the revert", || !stopped(pid))?;
     let gone = shell::now();
-    run.0.wait()?;
-    Ok(gone - breach(squall, dir)?)
+    std::fs::write(&part, "0")?;
+    std::fs::rename(&part, &signal)?;
+    let status = run.0.wait()?;
+    // Aborted, by the guard and nothing else.
+    ensure!(status.code() == Some(4), "the run ended with {status}");
+    Ok(gone - breach)
 }
 
 fn manifest_text(pid: u32, signal: &Path) -> String {
@@ -121,19 +127,6 @@ fn manifest_text(pid: u32, signal: &Path) -> String {
          steady: {{ for: 0s }}\n  method:\n    - fault: process.pause\n      target: {{ process: {{ pid: {pid} }} }}\n      for: 30s\n  guards:\n    \
          - probe: signal\n      abort: {{ gt: 0 }}\n  recovery: {{ within: 5s, stable: 0s }}\n"
     )
-}
-
-/// When the breaching answer came, in seconds since boot: run start and offset as the journal has them.
-fn breach(squall: &Path, dir: &Path) -> Result<f64> {
-    let output = shell::output(
-        shell::command(squall).arg("--state-dir").arg(dir.join("state")).args(["show", "latest", "--events", "--output", "json"]),
-    )?;
-    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).context("`squall show` gave no JSON")?;
-    let start = shown["startedBoot"].as_f64().context("no startedBoot")?;
-    let events = shown["events"].as_array().context("no events")?;
-    let breaching = events.iter().find(|e| e["event"]["sampled"]["measured"]["value"]["number"].as_f64().is_some_and(|n| n > 0.5));
-    let at = breaching.and_then(|e| e["at"].as_f64()).context("no breaching sample")?;
-    Ok(start + at / 1e6)
 }
 
 fn stopped(pid: u32) -> bool {

@@ -13,13 +13,19 @@ use crate::context::{Colour, Context, exit};
 /// Squall verifies a steady state, injects a real fault, watches, puts everything back, and gives a verdict with evidence.
 /// Nothing is touched before its undo is durable, and nothing stays broken after Squall is gone.
 #[derive(Debug, Parser)]
-#[command(name = "squall", version, propagate_version = true, max_term_width = 100, after_help = "\
+#[command(
+    name = "squall",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   squall demo                       watch two experiments on a small shop, in under a minute
   squall run examples/first.yaml    run your own
   squall plan examples/first.yaml   what would be touched, and how it is undone; changes nothing
 
-Exit codes: 0 held, 1 deviated, 2 wrong usage or manifest, 3 unsteady, 4 aborted, 5 inconclusive, 6 failed, 7 refused")]
+Exit codes: 0 held, 1 deviated, 2 wrong usage or manifest, 3 unsteady, 4 aborted, 5 inconclusive, 6 failed, 7 refused"
+)]
 pub struct Cli {
     /// What every subcommand takes.
     #[command(flatten)]
@@ -61,7 +67,25 @@ macro_rules! subcommands {
 
 // One line a subcommand: its variant and its file. The first line of the doc comment of its `Args` is its summary.
 subcommands! {
+    Demo => demo,
+    Run => run,
+    Plan => plan,
+    Library => library,
+    CheckSlo => check_slo,
+    Show => show,
+    Stop => stop,
+    #[command(name = "continue")]
+    Continue => continue_run,
+    Recover => recover,
+    Doctor => doctor,
+    Shop => shop,
     Completions => completions,
+    #[command(hide = true)]
+    Reference => reference,
+    #[command(hide = true)]
+    Stressor => stressor,
+    #[command(hide = true)]
+    Watchdog => watchdog,
 }
 
 /// Parses, dispatches, and turns errors into a message and an exit code.

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use squall_undo::StateDir;
 
 use crate::cli::Global;
+use crate::diagnostics::ManifestError;
 
 /// The exit codes that are not a verdict's ([`squall_model::Verdict::exit_code`]).
 pub mod exit {
@@ -51,6 +52,8 @@ pub struct Context {
     pub colour_err: bool,
     /// Standard output is a terminal.
     pub terminal: bool,
+    /// Standard error is a terminal.
+    pub terminal_err: bool,
     state_dir: Option<PathBuf>,
 }
 
@@ -117,12 +120,13 @@ impl Context {
             Colour::Never => false,
             Colour::Auto => terminal && !plain,
         };
-        let terminal = io::stdout().is_terminal();
+        let (terminal, terminal_err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         Self {
             quiet: global.quiet,
             colour: colour(terminal),
-            colour_err: colour(io::stderr().is_terminal()),
+            colour_err: colour(terminal_err),
             terminal,
+            terminal_err,
             state_dir: global.state_dir.clone(),
         }
     }
@@ -168,6 +172,10 @@ impl Context {
         let gone = error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe));
         if gone {
             return ExitCode::SUCCESS;
+        }
+        if let Some(manifest) = error.downcast_ref::<ManifestError>() {
+            let _ = writeln!(io::stderr().lock(), "{}", manifest.render(self.terminal_err, self.colour_err));
+            return ExitCode::from(exit::USAGE);
         }
         let known = error.downcast_ref::<CliError>();
         let mut text = format!("{} {error}", paint(self.colour_err, Style::Red, "error:"));

@@ -6,8 +6,12 @@
 mod cli;
 mod commands;
 mod context;
+mod diagnostics;
 mod library;
 mod live;
+mod policy;
+mod registry;
+mod runner;
 
 use std::process::ExitCode;
 

@@ -57,7 +57,7 @@ fn look(stage: &Stage) -> Vec<String> {
 /// Each victim: just one process, running, and as it was.
 fn victims(stage: &Stage, all: &[Process]) -> Vec<String> {
     let mut left = Vec::new();
-    for token in [&stage.paused.token, &stage.restarted.token, &stage.looping.token] {
+    for token in stage.tokens() {
         let found: Vec<&Process> = all.iter().filter(|process| process.arguments.iter().any(|a| a == token)).collect();
         if found.len() != 1 {
             left.push(format!("{token}: {} processes in place of one", found.len()));
@@ -87,7 +87,7 @@ fn strangers(stage: &Stage, all: &[Process]) -> Vec<String> {
     let own = |process: &&Process| {
         let marked =
             |argument: &String| marker.as_ref().is_some_and(|marker| argument.starts_with(marker.as_str())) || argument.contains(&*state);
-        let victim = [&stage.paused.token, &stage.restarted.token, &stage.looping.token].iter().any(|t| process.arguments.contains(t));
+        let victim = stage.tokens().iter().any(|token| process.arguments.contains(token));
         !victim && (process.arguments.iter().any(marked) || environment_of(process.pid, &stage.name))
     };
     all.iter().filter(own).map(|process| format!("process {} is left: {}", process.pid, process.arguments.join(" "))).collect()

@@ -26,6 +26,7 @@ pub struct Stage {
     pub state: StateDir,
     pub paused: Victim,
     pub restarted: Victim,
+    pub killed: Victim,
     pub looping: Supervised,
 }
 
@@ -39,6 +40,7 @@ impl Stage {
             squall: squall.to_owned(),
             paused: Victim::start(&name, "paused")?,
             restarted: Victim::start(&name, "restarted")?,
+            killed: Victim::start(&name, "killed")?,
             looping: Supervised::start(&name, "looping")?,
             name,
             scratch,
@@ -47,6 +49,11 @@ impl Stage {
         std::fs::write(stage.file("signal"), "0")?;
         std::fs::write(stage.file("experiment.yaml"), stage.manifest())?;
         Ok(stage)
+    }
+
+    /// The tokens of all victims.
+    pub fn tokens(&self) -> [&String; 4] {
+        [&self.paused.token, &self.restarted.token, &self.killed.token, &self.looping.token]
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -68,6 +75,7 @@ impl Stage {
             ("@SIGNAL@", self.file("signal").display().to_string()),
             ("@PAUSED@", self.paused.pid().to_string()),
             ("@RESTARTED@", self.restarted.pid().to_string()),
+            ("@KILLED@", self.killed.pid().to_string()),
             ("@LOOPING@", self.looping.token.clone()),
             ("@TOUCHED@", self.touched().display().to_string()),
         ];

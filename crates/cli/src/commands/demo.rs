@@ -176,7 +176,9 @@ impl Interrupt {
         let thread = std::thread::Builder::new().name("interrupt".into()).spawn({
             let came = came.clone();
             move || {
-                runtime.block_on(async { tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} } });
+                runtime.block_on(async {
+                    tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+                });
                 came.store(true, Ordering::SeqCst);
             }
         })?;

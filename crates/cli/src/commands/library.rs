@@ -81,7 +81,8 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
 
 fn run_list(list: &List, cx: &Context) -> anyhow::Result<()> {
     let search = list.search.join(" ");
-    let wanted = |entry: &Entry| entry.matches(&search) && list.tag.iter().all(|tag| entry.tags.iter().any(|t| t.eq_ignore_ascii_case(tag)));
+    let wanted =
+        |entry: &Entry| entry.matches(&search) && list.tag.iter().all(|tag| entry.tags.iter().any(|t| t.eq_ignore_ascii_case(tag)));
     let found: Vec<Entry> = entries().into_iter().filter(wanted).collect();
     if list.output == Output::Json {
         return cx.json(&found);

@@ -1,3 +1,18 @@
 //! One file a subcommand.
 
+pub mod check_slo;
 pub mod completions;
+pub mod continue_run;
+pub mod demo;
+pub mod doctor;
+pub mod library;
+pub mod plan;
+pub mod recover;
+pub mod reference;
+pub mod report;
+pub mod run;
+pub mod shop;
+pub mod show;
+pub mod stop;
+pub mod stressor;
+pub mod watchdog;

@@ -59,7 +59,9 @@ fn run_up(up: &Up, cx: &Context) -> anyhow::Result<ExitCode> {
     let shop = start(&directory, ports)?;
     tell(cx, &shop)?;
     cx.say("\nCtrl-C stops it.")?;
-    runtime.block_on(async { tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} } });
+    runtime.block_on(async {
+        tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
+    });
     drop(shop);
     Ok(ExitCode::SUCCESS)
 }
@@ -69,7 +71,9 @@ pub fn start(directory: &Scratch, ports: Ports) -> anyhow::Result<Shop> {
     let program = std::env::current_exe()?;
     Shop::start(&program, directory.path(), ports).map_err(|error| {
         let hint = match ports {
-            Ports::From(port) => format!("perhaps a shop runs already; another place for it: squall shop up --port {}", port.saturating_add(100)),
+            Ports::From(port) => {
+                format!("perhaps a shop runs already; another place for it: squall shop up --port {}", port.saturating_add(100))
+            }
             Ports::Free => "the shop needs the loopback interface and a directory for temporary files (TMPDIR)".to_owned(),
         };
         CliError::failed(error.to_string(), hint).into()
@@ -87,7 +91,9 @@ pub fn tell(cx: &Context, shop: &Shop) -> anyhow::Result<()> {
     let gateway = shop.url(Service::Gateway);
     cx.say(format!("\ntry:\n  curl {gateway}/products\n  curl -X POST {gateway}/checkout"))?;
     if shop.port(Service::Gateway) == 8080 {
-        return cx.say("  squall run library:process-pause     (the library's defaults fit this shop)\n  squall run examples/demo/payments-hangs.yaml");
+        return cx.say(
+            "  squall run library:process-pause     (the library's defaults fit this shop)\n  squall run examples/demo/payments-hangs.yaml",
+        );
     }
     let [gateway, orders, payments] = [Service::Gateway, Service::Orders, Service::Payments].map(|s| shop.port(s));
     let set = format!("--set gateway_port={gateway} --set orders_port={orders} --set payments_port={payments}");

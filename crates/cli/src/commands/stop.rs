@@ -72,7 +72,8 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     if args.block {
         // The file first: it also stops a run that starts just now.
         let path = state.stop_file();
-        std::fs::write(&path, format!("{by}\n")).map_err(|e| CliError::failed(format!("{} cannot be written: {e}", path.display()), None))?;
+        std::fs::write(&path, format!("{by}\n"))
+            .map_err(|e| CliError::failed(format!("{} cannot be written: {e}", path.display()), None))?;
     }
     let runs = match &args.run {
         Some(run) => vec![run.clone()],
@@ -118,7 +119,7 @@ fn who() -> String {
 }
 
 /// The runs that are not over, whose engine is alive: all of them, or the only one.
-fn going(state: &StateDir, all: bool) -> anyhow::Result<Vec<RunId>> {
+pub(super) fn going(state: &StateDir, all: bool) -> anyhow::Result<Vec<RunId>> {
     let mut runs = Vec::new();
     for run in state.runs()? {
         // What cannot be read is for `squall recover`, which says why.

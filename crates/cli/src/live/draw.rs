@@ -212,7 +212,11 @@ impl Pen {
                 Span::styled("  c continue   s stop", self.dim()),
             ]);
         }
-        let text = if view.stopping { "stopping; Ctrl-C again leaves, and the watchdog finishes" } else { "s or Ctrl-C: stop and put everything back" };
+        let text = if view.stopping {
+            "stopping; Ctrl-C again leaves, and the watchdog finishes"
+        } else {
+            "s or Ctrl-C: stop and put everything back"
+        };
         Line::styled(clip(text, self.width), self.dim())
     }
 }

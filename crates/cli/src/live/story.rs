@@ -87,7 +87,10 @@ impl Story {
             let text = match phase {
                 Phase::Plan | Phase::Verdict => continue,
                 Phase::Steady if spec.steady.warmup != squall_model::Time::ZERO => {
-                    format!("steady: watching for {}, after {} of warm-up; nothing is touched yet", spec.steady.duration, spec.steady.warmup)
+                    format!(
+                        "steady: watching for {}, after {} of warm-up; nothing is touched yet",
+                        spec.steady.duration, spec.steady.warmup
+                    )
                 }
                 Phase::Steady => format!("steady: watching for {}; nothing is touched yet", spec.steady.duration),
                 Phase::Inject => "inject: the steady state holds; carrying out the method".to_owned(),

@@ -12,6 +12,7 @@ use squall_sys::BootClock;
 use squall_sys::relaunch::die_with_parent;
 use tokio::io::AsyncReadExt;
 
+#[expect(clippy::unsafe_derive_deserialize, reason = "the unsafe code is inside the macros of tokio")]
 /// A command, run without a shell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

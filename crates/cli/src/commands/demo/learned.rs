@@ -32,7 +32,11 @@ fn cache(state: &State) -> Vec<String> {
 fn payments(state: &State, charged: &ChargedAgain) -> Vec<String> {
     let mut lines = Vec::new();
     if let (Some(before), Some(during)) = (worst(state, "order page p99", Part::Before), worst(state, "order page p99", Part::During)) {
-        lines.push(format!("Learned: a page that needs no payment went from {} to {} (p99) because payments hung,", seconds(before), seconds(during)));
+        lines.push(format!(
+            "Learned: a page that needs no payment went from {} to {} (p99) because payments hung,",
+            seconds(before),
+            seconds(during)
+        ));
     }
     if let Some(errors) = worst(state, "order page errors", Part::During) {
         lines.push(format!("and up to {:.0}% of its visitors got an error.", errors * 100.0));

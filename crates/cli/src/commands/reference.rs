@@ -1,0 +1,166 @@
+//! `squall reference` (hidden): writes the references that come from the code; `cargo xtask gen` calls it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use schemars::Schema;
+use serde_json::Value;
+use squall_engine::Undone;
+
+use crate::cli::Cli;
+use crate::context::Context;
+use crate::registry::registry;
+
+/// Write the generated references into a directory
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The directory
+    directory: PathBuf,
+}
+
+/// Writes them.
+pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
+    let dir = &args.directory;
+    std::fs::create_dir_all(dir.join("man"))?;
+    let registry = registry();
+    let write = |name: &str, text: String| -> anyhow::Result<()> {
+        // One newline at the end and none before it, whatever was put together.
+        Ok(std::fs::write(dir.join(name), format!("{}\n", text.trim_end()))?)
+    };
+    write("cli.md", command_line())?;
+    write("faults.md", faults(&registry))?;
+    write("probes.md", probes(&registry))?;
+    write("targets.md", targets(&registry))?;
+    write("experiment.schema.json", serde_json::to_string_pretty(&squall_engine::experiment_schema(&registry))?)?;
+    write("policy.schema.json", serde_json::to_string_pretty(&squall_engine::policy_schema())?)?;
+    manual_pages(&dir.join("man"))?;
+    cx.say(format!("wrote {}", dir.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const GENERATED: &str = "<!-- Generated from the code by `cargo xtask gen`; do not edit. -->\n\n";
+
+fn command_line() -> String {
+    let mut text = format!("{GENERATED}# Command line\n");
+    let mut root = Cli::command().term_width(100);
+    root.build();
+    for command in std::iter::once(&root).chain(root.get_subcommands()) {
+        if command.is_hide_set() || command.get_name() == "help" {
+            continue;
+        }
+        let name = if command.get_name() == "squall" { "squall".to_owned() } else { format!("squall {}", command.get_name()) };
+        let help = command.clone().bin_name(name.clone()).render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let _ = write!(text, "\n## {name}\n\n```text\n{}\n```\n", help.join("\n").trim_end());
+    }
+    text
+}
+
+fn manual_pages(dir: &Path) -> anyhow::Result<()> {
+    let mut root = Cli::command();
+    root.build();
+    for command in std::iter::once(&root).chain(root.get_subcommands()) {
+        if command.is_hide_set() || command.get_name() == "help" {
+            continue;
+        }
+        let name = if command.get_name() == "squall" { "squall".to_owned() } else { format!("squall-{}", command.get_name()) };
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command.clone()).title(name.clone()).date("").render(&mut page)?;
+        std::fs::write(dir.join(format!("{name}.1")), page)?;
+    }
+    Ok(())
+}
+
+fn faults(registry: &squall_engine::Registry) -> String {
+    let mut text = format!("{GENERATED}# Faults\n");
+    for fault in &registry.faults {
+        let meta = fault.meta();
+        let undone = match meta.undone {
+            Undone::Kernel => "by the kernel, when Squall's process ends",
+            Undone::Child => "a child of Squall carries it; the kernel ends the child when Squall ends",
+            Undone::Ledger => "by the undo in the ledger: the run, the watchdog, the next run or `squall recover`",
+            Undone::Supervisor => "by whoever supervises the target; Squall checks that they did",
+            Undone::Depends => "it depends on the arguments; `squall plan` says",
+            Undone::Irreversible => "never; the step has to say `acceptIrreversible: true`",
+        };
+        let _ = write!(text, "\n## {}\n\n{}\n\nTargets: {}. Undone: {undone}.", meta.name, meta.summary, meta.targets.join(", "));
+        if meta.lasting {
+            text.push_str(" Needs `for`.");
+        }
+        if !meta.needs.is_empty() {
+            let _ = write!(text, " Needs of the host: {}.", meta.needs.join(", "));
+        }
+        let _ = write!(text, "\n\n```yaml\n{}\n```\n", meta.example.trim());
+        arguments(&mut text, &fault.schema());
+    }
+    text
+}
+
+fn probes(registry: &squall_engine::Registry) -> String {
+    let mut text = format!("{GENERATED}# Probes\n");
+    for probe in &registry.probes {
+        let meta = probe.meta();
+        let _ = write!(text, "\n## {}\n\n{}\n\n```yaml\n{}\n```\n", meta.name, meta.summary, meta.example.trim());
+        arguments(&mut text, &probe.schema());
+    }
+    text
+}
+
+fn targets(registry: &squall_engine::Registry) -> String {
+    let mut text = format!("{GENERATED}# Targets\n");
+    for target in &registry.targets {
+        let meta = target.meta();
+        let _ = write!(text, "\n## {}\n\n{}\n\n```yaml\n{}\n```\n", meta.name, meta.summary, meta.example.trim());
+        arguments(&mut text, &target.schema());
+    }
+    text
+}
+
+/// A table of the fields of an object's schema.
+fn arguments(text: &mut String, schema: &Schema) {
+    let schema = schema.as_value();
+    let Some(properties) = schema.get("properties").and_then(Value::as_object).filter(|p| !p.is_empty()) else { return };
+    let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    text.push_str("\n| argument | type | meaning |\n|---|---|---|\n");
+    for (name, property) in properties {
+        let needed = if required.contains(&name.as_str()) { " (required)" } else { "" };
+        let default = property.get("default").filter(|d| !d.is_null()).map(|d| format!(" Default: `{d}`.")).unwrap_or_default();
+        let meaning = property.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+        let _ = writeln!(text, "| `{name}`{needed} | {} | {meaning}{default} |", type_of(property, schema));
+    }
+}
+
+/// The type of a property in a word or two.
+fn type_of(property: &Value, root: &Value) -> String {
+    if let Some(reference) = property.get("$ref").and_then(Value::as_str) {
+        let name = reference.rsplit('/').next().unwrap_or_default();
+        let values = root.pointer(reference.trim_start_matches('#')).map(words).unwrap_or_default();
+        return if values.is_empty() { name.to_owned() } else { values };
+    }
+    if let Some(options) = property.get("anyOf").or_else(|| property.get("oneOf")).and_then(Value::as_array) {
+        let kinds: Vec<String> = options.iter().filter(|o| o.get("type") != Some(&Value::from("null"))).map(|o| type_of(o, root)).collect();
+        return kinds.join(" or ");
+    }
+    let values = words(property);
+    if !values.is_empty() {
+        return values;
+    }
+    match property.get("type") {
+        Some(Value::String(kind)) if kind == "array" => {
+            format!("list of {}", property.get("items").map(|i| type_of(i, root)).unwrap_or_default())
+        }
+        Some(Value::String(kind)) => kind.clone(),
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).filter(|k| *k != "null").collect::<Vec<_>>().join(" or "),
+        _ => "any".into(),
+    }
+}
+
+/// The values of an enumeration.
+fn words(schema: &Value) -> String {
+    let plain = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+    let described = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten().filter_map(|o| o.get("const"));
+    let values: Vec<String> = plain.chain(described).filter_map(Value::as_str).map(|v| format!("`{v}`")).collect();
+    values.join(", ")
+}

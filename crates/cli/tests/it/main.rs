@@ -1,0 +1,4 @@
+//! Sessions of the real binary.
+
+mod field;
+mod runs;
