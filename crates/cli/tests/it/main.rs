@@ -1,4 +1,5 @@
 //! Sessions of the real binary.
 
+mod check_slo;
 mod field;
 mod runs;

@@ -13,6 +13,9 @@ use super::request::Kind;
 use super::schedule::{Schedule, weights};
 use super::stats::Stats;
 
+/// The nice value that the thread asks for.
+const PRIORITY: i32 = -10;
+
 /// One traffic, as the thread and its readers share it.
 pub(crate) struct Running {
     pub(crate) name: String,
@@ -89,7 +92,10 @@ pub(crate) fn run(
 /// The generator's own wait for a processor would be in every latency, so it goes before what it measures (which may well
 /// share this host). It takes little time; where it may not ask for this, all is as before.
 fn raise_priority() {
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -10);
+    let thread = Some(rustix::thread::gettid());
+    if rustix::process::getpriority_process(thread).is_ok_and(|nice| nice > PRIORITY) {
+        let _ = rustix::process::setpriority_process(thread, PRIORITY);
+    }
 }
 
 /// Starts each request when it is due, until told to stop.
