@@ -77,7 +77,7 @@ impl LedgerFile {
         this.append(header)?;
         this.sync()?;
         let parent = this.path.parent().unwrap_or(Path::new("/"));
-        for directory in parent.ancestors().take(2) {
+        for directory in parent.ancestors().take(3) {
             File::open(directory).and_then(|d| d.sync_all()).map_err(|e| io_error(&this.path, "sync its directory", e))?;
         }
         Ok((this, room))

@@ -33,6 +33,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const BUSY_ENGINE: Duration = Duration::from_secs(3);
 /// The first and the longest wait between tries to revert what is late.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long an engine may take from the end of its pipe to its own.
+const DYING: Duration = Duration::from_millis(100);
 /// Rounds of reverting after the engine's end; `squall recover` can be run at any time after that.
 const ROUNDS: usize = 8;
 
@@ -87,6 +89,7 @@ pub async fn watch(run_dir: &Path, undoer: &dyn Undoer) -> Result<WatchEnd, Watc
             biased;
             sign = engine.next() => if sign == Sign::Gone {
                 drop(reverting);
+                engine.dead().await;
                 return after_the_engine(&file, undoer).await;
             },
             () = timer.elapsed() => {}
@@ -241,6 +244,17 @@ impl Engine {
             read = pipe.read(&mut pokes) => *gone = !matches!(read, Ok(1..)),
         }
         if *gone { Sign::Gone } else { Sign::Poked }
+    }
+}
+
+impl Engine {
+    /// Waits until the process has ended, where only its end of the pipe is closed yet: the kernel closes files first, and
+    /// kills the children that die with their parent last. What such a child still does would undo the revert.
+    async fn dead(&mut self) {
+        if let Some(process) = &self.process {
+            // One that has closed its end and lives on has given up its run: that is as good.
+            let _ = tokio::time::timeout(DYING, process.readable()).await;
+        }
     }
 }
 
