@@ -35,12 +35,12 @@ pub fn registry() -> Registry {
 pub struct Nothing {}
 
 macro_rules! fault {
-    ($type:ident, $args:ident { $($body:tt)* }, $name:literal, $summary:literal, $example:literal, $targets:expr, $undone:expr, $lasting:literal, |$a:ident| $check:expr) => {
+    ($type:ident, $(#[$attribute:meta])* $args:ident { $($body:tt)* }, $name:literal, $summary:literal, $example:literal, $targets:expr, $undone:expr, $lasting:literal, |$a:ident| $check:expr) => {
         struct $type;
 
         #[derive(Debug, Deserialize, JsonSchema)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        #[expect(dead_code, reason = "read by serde alone")]
+        $(#[$attribute])*
         struct $args { $($body)* }
 
         impl Fault for $type {
@@ -70,12 +70,12 @@ macro_rules! fault {
 }
 
 macro_rules! probe {
-    ($type:ident, $args:ident { $($body:tt)* }, $name:literal, $example:literal, |$a:ident| $dimension:expr, $check:expr) => {
+    ($type:ident, $(#[$attribute:meta])* $args:ident { $($body:tt)* }, $name:literal, $example:literal, |$a:ident| $dimension:expr, $check:expr) => {
         struct $type;
 
         #[derive(Debug, Deserialize, JsonSchema)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        #[expect(dead_code, reason = "read by serde alone")]
+        $(#[$attribute])*
         struct $args { $($body)* }
 
         impl Probe for $type {
@@ -99,7 +99,7 @@ macro_rules! probe {
     };
 }
 
-fault!(Kill, KillArgs {
+fault!(Kill, #[expect(dead_code, reason = "read by serde alone")] KillArgs {
     /// The signal.
     #[serde(default)]
     signal: Option<Signal>
@@ -128,7 +128,7 @@ fault!(
     |args| Vec::new()
 );
 
-fault!(Load, LoadArgs {
+fault!(Load, #[expect(dead_code, reason = "read by serde alone")] LoadArgs {
     /// The share of each core.
     load: Percent,
     /// Which cores, by number.
@@ -140,6 +140,7 @@ fault!(Load, LoadArgs {
 
 fault!(
     Pressure,
+    #[expect(dead_code, reason = "read by serde alone")]
     PressureArgs {
         /// How much to take.
         size: Bytes
@@ -153,7 +154,7 @@ fault!(
     |args| Vec::new()
 );
 
-fault!(Command, CommandArgs {
+fault!(Command, #[expect(dead_code, reason = "read by serde alone")] CommandArgs {
     /// The command and its arguments.
     run: Vec<String>,
     /// The command that puts things back.
@@ -177,6 +178,7 @@ enum HttpMeasure {
 
 probe!(
     Http,
+    #[expect(dead_code, reason = "read by serde alone")]
     HttpArgs {
         /// Where to ask.
         url: String,
@@ -203,6 +205,7 @@ probe!(
 
 probe!(
     Tcp,
+    #[expect(dead_code, reason = "read by serde alone")]
     TcpArgs {
         /// `host:port`
         address: String
@@ -213,12 +216,12 @@ probe!(
     Vec::new()
 );
 
-probe!(CommandProbe, CommandProbeArgs {
+probe!(CommandProbe, #[expect(dead_code, reason = "read by serde alone")] CommandProbeArgs {
     /// The command.
     run: Vec<String>
 }, "command", "command: { run: [./check.sh] }", |args| Dimension::Number, Vec::new());
 
-probe!(Prometheus, PrometheusArgs {
+probe!(Prometheus, #[expect(dead_code, reason = "read by serde alone")] PrometheusArgs {
     /// The server.
     server: String,
     /// The query.
@@ -230,6 +233,7 @@ probe!(Prometheus, PrometheusArgs {
 
 probe!(
     ProcessProbe,
+    #[expect(dead_code, reason = "read by serde alone")]
     ProcessProbeArgs {
         /// Name of the process.
         name: String
@@ -242,6 +246,7 @@ probe!(
 
 probe!(
     File,
+    #[expect(dead_code, reason = "read by serde alone")]
     FileArgs {
         /// The file.
         path: String
@@ -254,6 +259,7 @@ probe!(
 
 probe!(
     Log,
+    #[expect(dead_code, reason = "read by serde alone")]
     LogArgs {
         /// The file.
         path: String,
@@ -271,6 +277,7 @@ probe!(
 
 probe!(
     Traffic,
+    #[expect(dead_code, reason = "read by serde alone")]
     TrafficArgs {
         /// Which traffic.
         from: String,

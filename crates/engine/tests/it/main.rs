@@ -4,3 +4,4 @@ mod catalogue;
 mod kinds;
 mod malformed;
 mod properties;
+mod schema;
