@@ -27,7 +27,7 @@ async fn a_file_is_measured_in_every_way() {
     fs::write(&path, "42\n").expect("written");
     assert_eq!(once("file", args("number")).await, Ok(Value::Number(42.0)));
     let file = OpenOptions::new().write(true).open(&path).expect("opens");
-    let hour_ago = file.metadata().expect("there").modified().expect("a time") - std::time::Duration::from_secs(3600);
+    let hour_ago = file.metadata().expect("there").modified().expect("a time") - std::time::Duration::from_hours(1);
     file.set_modified(hour_ago).expect("set");
     let age = number("file", args("age")).await;
     assert!((3600.0..3700.0).contains(&age), "{age}");

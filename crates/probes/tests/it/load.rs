@@ -118,7 +118,7 @@ async fn a_mix_is_sent_by_weight_and_success_is_what_the_manifest_says() {
     let posts = server.requests.lock().expect("not poisoned").iter().filter(|r| r.starts_with("post /b")).count() as f64;
     let share = posts / server.count() as f64;
     assert!((share - 0.25).abs() < 0.08, "{share}");
-    assert_eq!(summary.errors["status 404"] as usize, summary.failed as usize);
+    assert_eq!(summary.errors["status 404"], summary.failed);
     assert!((summary.failed as f64 - posts).abs() < 0.1);
 }
 

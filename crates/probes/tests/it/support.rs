@@ -85,7 +85,8 @@ pub(crate) async fn error(name: &str, args: Json) -> String {
 
 /// The hints and messages of the check, as one text.
 pub(crate) fn complaints(name: &str, args: &Json) -> String {
-    kind(name).check(args).iter().map(|e| format!("{:?} {} {}", e.path, e.message, e.hint.as_deref().unwrap_or(""))).collect()
+    let each = |e: &squall_engine::KindError| format!("{:?} {} {}", e.path, e.message, e.hint.as_deref().unwrap_or(""));
+    kind(name).check(args).iter().map(each).collect::<Vec<_>>().join("; ")
 }
 
 /// What a scripted server does with a request.
