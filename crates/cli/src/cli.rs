@@ -72,7 +72,9 @@ subcommands! {
     Plan => plan,
     Library => library,
     CheckSlo => check_slo,
+    History => history,
     Show => show,
+    Report => report,
     Stop => stop,
     #[command(name = "continue")]
     Continue => continue_run,

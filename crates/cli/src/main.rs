@@ -9,6 +9,7 @@ mod context;
 mod diagnostics;
 mod library;
 mod live;
+mod past;
 mod policy;
 mod registry;
 mod runner;

@@ -47,6 +47,14 @@ pub struct RenderError {
 }
 
 impl Report {
+    /// Adds what the undo ledger knows and the journal does not: that others reverted an injection after the run was gone.
+    pub fn reverted_by_others(&mut self, injection: squall_model::InjectionId, by: squall_model::RevertedBy, how: &str) {
+        let redactor = Redactor::new(&self.manifest);
+        if let Some(known) = self.injections.iter_mut().find(|known| known.injection == injection && known.reverted.is_none()) {
+            (known.by, known.how) = (Some(by), Some(redactor.text(how)));
+        }
+    }
+
     /// One HTML file that needs nothing else: no outside requests, light and dark, printable, readable without scripts.
     pub fn html(&self) -> Result<String, RenderError> {
         html::page(self).map_err(|e| RenderError { format: "HTML", reason: e.to_string() })

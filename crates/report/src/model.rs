@@ -234,7 +234,7 @@ pub struct InjectionReport {
     pub evidence: Option<String>,
     /// How it goes away, by its kind.
     pub undone: String,
-    /// When it was gone.
+    /// When it was gone. None too where somebody else reverted it after the run was gone; `by` says who.
     pub reverted: Option<u64>,
     /// Who reverted it.
     pub by: Option<RevertedBy>,

@@ -198,6 +198,11 @@ fn injection(injection: &InjectionReport) -> InjectionView {
             what: format!("reverted at {}{}", span(at), by_whom(by)),
             text: injection.how.clone().unwrap_or_default(),
         },
+        (None, Some(by), _) => Row {
+            mark: Mark::Good,
+            what: format!("reverted{} when the run was gone", by_whom(by)),
+            text: injection.how.clone().unwrap_or_default(),
+        },
         (_, _, true) => Row { mark: Mark::Bad, what: "not reverted".into(), text: injection.error.clone().unwrap_or_default() },
         _ if injection.in_force.is_none() => Row { mark: Mark::Step, what: "nothing to revert".into(), text: String::new() },
         _ => Row { mark: Mark::Unsure, what: "no revert in the journal".into(), text: String::new() },

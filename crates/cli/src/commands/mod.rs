@@ -5,6 +5,7 @@ pub mod completions;
 pub mod continue_run;
 pub mod demo;
 pub mod doctor;
+pub mod history;
 pub mod library;
 pub mod plan;
 pub mod recover;
