@@ -10,6 +10,9 @@ use squall_model::{
 use crate::fault::Undone;
 use crate::registry::{AnyFault, KindError, Registry};
 
+/// More messages help nobody, and some cost a search for what was meant.
+const MAX_FOUND: usize = 100;
+
 /// Reads an experiment and checks all of it: everything that is wrong at once, in order of place.
 pub fn validate_experiment(text: &str, registry: &Registry) -> Result<(Experiment, Document), Diagnostics> {
     let mut reading = read_experiment(text)?;
@@ -43,10 +46,16 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn at(&mut self, path: &Path, message: impl Into<String>, hint: impl Into<String>) {
+        if self.found.len() > MAX_FOUND {
+            return;
+        }
         self.found.push(self.document.at(path, message, Some(hint.into())));
     }
 
     fn at_key(&mut self, path: &Path, message: impl Into<String>, hint: impl Into<String>) {
+        if self.found.len() > MAX_FOUND {
+            return;
+        }
         self.found.push(self.document.at_key(path, message, Some(hint.into())));
     }
 
@@ -94,7 +103,7 @@ impl Checker<'_> {
     fn traffic(&mut self, experiment: &Experiment, probe: &Probe, base: &Path) {
         let Some(from) = probe.with.get("from").and_then(serde_json::Value::as_str).filter(|_| probe.kind == "traffic") else { return };
         let names: Vec<&str> = experiment.spec.traffic.iter().map(|traffic| traffic.name.as_str()).collect();
-        if !names.contains(&from) {
+        if !names.contains(&from) && self.found.len() <= MAX_FOUND {
             let all = || match names.as_slice() {
                 [] => "add it under `spec.traffic`".to_owned(),
                 names => format!("the traffics of this experiment are {}", quoted(names)),

@@ -80,11 +80,40 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+/// Longer messages hold some text of the manifest, which its place shows as well.
+const LONGEST_MESSAGE: usize = 400;
+
+impl Diagnostic {
+    /// With message and hint cut to a length that can be read.
+    pub(crate) fn new(
+        message: impl Into<String>,
+        line: usize,
+        column: usize,
+        span: std::ops::Range<usize>,
+        path: &Path,
+        hint: Option<String>,
+    ) -> Self {
+        Self { message: clip(message.into()), line, column, span, path: path.to_string(), hint: hint.map(clip) }
+    }
+}
+
+fn clip(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_MESSAGE) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// All that is wrong with one document, in order of place.
 pub type Diagnostics = Vec<Diagnostic>;
 
 /// The candidate that was probably meant, if one is near enough.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // The distance costs the product of the lengths, and nobody means a word by a page of text.
+    if word.len() > 100 {
+        return None;
+    }
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))

@@ -112,6 +112,6 @@ impl Document {
     fn diagnostic(&self, place: Place, path: &Path, message: impl Into<String>, hint: Option<String>) -> Diagnostic {
         let Place { line, column, span } = place;
         let shown = self.text.get(span.clone()).and_then(|text| text.lines().next()).unwrap_or_default().trim_end();
-        Diagnostic { message: message.into(), line, column, span: span.start..span.start + shown.len(), path: path.to_string(), hint }
+        Diagnostic::new(message, line, column, span.start..span.start + shown.len(), path, hint)
     }
 }

@@ -103,6 +103,9 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         ("serial", "sequence"),
         ("pid", "pids"),
     ];
+    if word.len() > 100 {
+        return None;
+    }
     let candidates: Vec<&str> = candidates.into_iter().collect();
     let word = word.to_lowercase().replace(['_', '-'], "");
     let same = candidates.iter().copied().find(|candidate| candidate.to_lowercase().replace(['_', '-'], "") == word);

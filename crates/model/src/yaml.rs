@@ -1,5 +1,6 @@
 //! YAML 1.2 (core schema) from text to a value and its places, by the events of `saphyr-parser`.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -12,6 +13,8 @@ use crate::{Diagnostic, Diagnostics, Path, PathSegment};
 const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 64;
 const MAX_VALUES: usize = 50_000;
+/// More messages help nobody.
+const MAX_ERRORS: usize = 50;
 
 /// Reads one document.
 pub(crate) fn read(text: &str) -> Result<(Value, Places), Diagnostics> {
@@ -36,13 +39,18 @@ struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
     mark: bool,
+    ascii: bool,
+    /// Line, column and byte offset of the last place asked for. Places are asked for nearly in order, so that a long line
+    /// is not counted from its start each time.
+    last: Cell<(usize, usize, usize)>,
 }
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
         let bytes = text.as_bytes();
         let ends = bytes.iter().enumerate().filter(|(i, b)| **b == b'\n' || (**b == b'\r' && bytes.get(i + 1) != Some(&b'\n')));
-        Self { text, starts: std::iter::once(0).chain(ends.map(|(i, _)| i + 1)).collect(), mark: text.starts_with('\u{feff}') }
+        let starts = std::iter::once(0).chain(ends.map(|(i, _)| i + 1)).collect();
+        Self { text, starts, mark: text.starts_with('\u{feff}'), ascii: text.is_ascii(), last: Cell::new((0, 0, 0)) }
     }
 
     fn start(&self) -> Place {
@@ -53,8 +61,16 @@ impl<'a> Lines<'a> {
     fn offset(&self, line: usize, column: usize) -> usize {
         let Some(&start) = self.starts.get(line.saturating_sub(1)) else { return self.text.len() };
         let end = self.starts.get(line).copied().unwrap_or(self.text.len());
-        let rest = &self.text[start..end];
-        rest.char_indices().nth(column).map_or(end, |(i, _)| start + i)
+        if self.ascii {
+            return (start + column).min(end);
+        }
+        let (last_line, last_column, last_offset) = self.last.get();
+        let (from, skipped) = if (last_line, true) == (line, last_column <= column) { (last_offset, last_column) } else { (start, 0) };
+        let offset = self.text[from..end].char_indices().nth(column - skipped).map_or(end, |(i, _)| from + i);
+        if offset < end {
+            self.last.set((line, column, offset));
+        }
+        offset
     }
 
     /// The place from the parser's span; trailing white space and comments, which the parser counts in for block
@@ -73,7 +89,7 @@ impl<'a> Lines<'a> {
         let Place { line, column, mut span } = place;
         let shown = self.text.get(span.clone()).and_then(|text| text.lines().next()).unwrap_or_default().trim_end().len();
         span.end = span.start + shown;
-        Diagnostic { message: message.into(), line, column, span, path: path.to_string(), hint }
+        Diagnostic::new(message, line, column, span, path, hint)
     }
 }
 
@@ -129,6 +145,7 @@ impl Reader<'_> {
                 Event::SequenceEnd | Event::MappingEnd => self.close(span)?,
             }
         }
+        self.errors.truncate(MAX_ERRORS);
         if self.done.is_none() && self.errors.is_empty() {
             let hint = "start with `apiVersion: squall.dev/v1`, `kind: Experiment`; `squall explain experiment` shows a whole one";
             return Err(self.error(self.lines.start(), "the file is empty", hint));
@@ -473,6 +490,15 @@ mod tests {
         let errors = Document::parse(&bomb).expect_err("a bomb");
         assert_eq!(errors[0].message, "the aliases expand to more than 50,000 values");
         assert!(Document::parse("a: &a [*a]").is_err());
+    }
+
+    #[test]
+    fn one_long_line_takes_no_longer_than_many_short_ones() {
+        let items = vec!["ü"; 40_000].join(", ");
+        let document = Document::parse(&format!("a: [{items}]")).expect("good");
+        let place = document.place(&Path::default().key("a").index(39_999));
+        assert_eq!((place.line, place.column), (1, 5 + 3 * 39_999));
+        assert_eq!(&document.text[place.span], "ü");
     }
 
     #[test]

@@ -71,3 +71,30 @@ fn every_malformed_manifest_is_told_what_is_wrong_where_and_what_to_do() {
     }
     assert!(without_hint.is_empty(), "no hint for {without_hint:#?}");
 }
+
+/// What would blow up if each message searched everything, or each place counted from the start of its line.
+#[test]
+fn huge_manifests_are_refused_in_good_time() {
+    let head = "apiVersion: squall.dev/v1\nkind: Experiment\nmetadata: { name: x }\nspec:\n  hypothesis:\n    statement: x\n    probes:\n";
+    let mut probes = head.to_owned();
+    let mut guards = String::from("  method: [{ wait: 1s }]\n  guards:\n");
+    for i in 0..4_000 {
+        writeln!(probes, "      - {{ name: probe {i}, http: {{ url: x }}, expect: {{ eq: 1 }} }}").expect("a string");
+        writeln!(guards, "    - {{ probe: prob {i}, abort: {{ gt: 1 }} }}").expect("a string");
+    }
+    let long = "ü".repeat(400_000);
+    let cases = [
+        probes + &guards,
+        format!("{head}      [{}]\n", vec!["{ a: ü }"; 12_000].join(", ")),
+        format!("{long}: {long}\n"),
+        format!("apiVersion: squall.dev/v1\nkind: Experiment\n{long}: 1\n"),
+        "x: 1\n".repeat(40_000),
+        format!("a: [{}]", vec!["*b"; 40_000].join(", ")),
+    ];
+    // The runner's own time limit for a test catches a blow-up.
+    for text in cases {
+        let errors = validate_experiment(&text, &registry()).map(drop).expect_err("refused");
+        assert!(!errors.is_empty() && errors.len() < 300, "{}", errors.len());
+        assert!(errors.iter().all(|error| error.message.chars().count() <= 401));
+    }
+}

@@ -35,14 +35,14 @@ impl<'a> Checker<'a> {
 
     /// An error at a value.
     fn at(&mut self, path: &Path, message: impl Into<String>, hint: impl Into<String>) {
-        if !self.is_mended(path) {
+        if self.found.len() <= 100 && !self.is_mended(path) {
             self.found.push(self.document.at(path, message, Some(hint.into())));
         }
     }
 
     /// An error at a key, or at what should have a key.
     fn at_key(&mut self, path: &Path, message: impl Into<String>, hint: impl Into<String>) {
-        if !self.is_mended(path) {
+        if self.found.len() <= 100 && !self.is_mended(path) {
             self.found.push(self.document.at_key(path, message, Some(hint.into())));
         }
     }
@@ -109,6 +109,10 @@ impl<'a> Checker<'a> {
 
     /// A reference to a probe of the hypothesis.
     fn probe_reference(&mut self, spec: &Spec, name: &str, path: &Path) {
+        // More messages help nobody, and each costs a search for what was meant.
+        if self.found.len() > 100 {
+            return;
+        }
         let probes = Path::default().key("spec").key("hypothesis").key("probes");
         // Where probes could not be read, their names are not known.
         if self.mended.iter().any(|mended| mended.starts_with(&probes) || probes.starts_with(mended)) {
