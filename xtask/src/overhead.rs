@@ -26,10 +26,13 @@ pub struct Args {
     /// A few pairs, and no failure when a bar is missed: what CI does on a machine that is not quiet
     #[arg(long)]
     quick: bool,
+    /// The program to measure; built here if left out
+    #[arg(long)]
+    squall: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let squall = shell::release_squall()?;
+    let squall = shell::release_squall(args.squall.as_deref())?;
     let work = tempfile::tempdir()?;
     let chaos = chaos_toolkit(work.path())?;
     let pairs = if args.quick { 5 } else { args.pairs };
@@ -42,13 +45,14 @@ pub fn run(args: &Args) -> Result<()> {
         [("smallest experiment", &small_yaml, &small_json, 8.0), ("200 HTTP probes", &probes_yaml, &probes_json, 5.0)]
     {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for i in 0..pairs {
-            let state = work.path().join(format!("state-{name}-{i}"));
+        // One state directory for all runs, as a user has it; the first makes it.
+        let state = work.path().join("state");
+        for _ in 0..pairs {
             let mut mine = shell::command(&squall);
             mine.arg("--state-dir").arg(&state).args(["run", "--plain", "--quiet"]).arg(yaml);
             ours.push(timed(&mut mine)?);
             let mut other = shell::command(&chaos);
-            other.current_dir(work.path()).args(["run", "--no-version-check", "--no-verify-tls"]).arg(json);
+            other.current_dir(work.path()).args(["--no-version-check", "run"]).arg(json);
             theirs.push(timed(&mut other)?);
         }
         let median = |runs: &[Run], of: fn(&Run) -> f64| {
@@ -123,7 +127,7 @@ fn smallest(work: &Path) -> Result<(PathBuf, PathBuf)> {
         format!(
             "apiVersion: squall.dev/v1\nkind: Experiment\nmetadata: {{ name: smallest }}\nspec:\n  hypothesis:\n    statement: The file stays.\n    probes:\n      \
              - name: file\n        file: {{ path: {}, measure: exists }}\n        expect: {{ eq: 1 }}\n  steady: {{ for: 0s }}\n  method:\n    - fault: custom.command\n      \
-             with: {{ inject: {{ run: [\"true\"] }}, undo: {{ run: [\"true\"] }} }}\n      for: 0s\n  recovery: {{ within: 5s, stable: 0s }}\n",
+             with: {{ inject: {{ run: [\"true\"] }}, undo: {{ run: [\"true\"] }} }}\n  recovery: {{ within: 5s, stable: 0s }}\n",
             file.display()
         ),
     )?;
@@ -154,7 +158,7 @@ fn two_hundred(work: &Path, port: u16) -> Result<(PathBuf, PathBuf)> {
         probes.push(json!({ "type": "probe", "name": format!("p{i}"), "tolerance": 200, "provider": { "type": "http", "url": url } }));
     }
     yaml_text.push_str(
-        "  steady: { for: 0s, every: 60s }\n  method:\n    - fault: custom.command\n      with: { inject: { run: [\"true\"] }, undo: { run: [\"true\"] } }\n      for: 0s\n  \
+        "  steady: { for: 0s, every: 60s }\n  method:\n    - fault: custom.command\n      with: { inject: { run: [\"true\"] }, undo: { run: [\"true\"] } }\n  \
          recovery: { within: 5s, stable: 0s }\n",
     );
     let yaml = work.join("two-hundred.yaml");

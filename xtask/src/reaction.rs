@@ -6,7 +6,7 @@
 //! what the bar is about: it is an upper bound.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -22,10 +22,13 @@ pub struct Args {
     /// A few runs, and no failure when a bar is missed: what CI does on a machine that is not quiet
     #[arg(long)]
     quick: bool,
+    /// The program to measure; built here if left out
+    #[arg(long)]
+    squall: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let squall = shell::release_squall()?;
+    let squall = shell::release_squall(args.squall.as_deref())?;
     let runs = if args.quick { 12 } else { args.runs };
     let idle = measure(&squall, runs)?;
     let busy = {

@@ -56,8 +56,11 @@ pub fn has(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
-/// Builds `squall` in the release profile and gives its path.
-pub fn release_squall() -> Result<PathBuf> {
+/// The given `squall`, or one built here in the release profile.
+pub fn release_squall(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = given {
+        return path.canonicalize().with_context(|| format!("{} is not there", path.display()));
+    }
     run(cargo().args(["build", "--quiet", "--release", "--package", "squall"]))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     Ok(target.join("release/squall"))

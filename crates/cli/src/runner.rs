@@ -110,11 +110,36 @@ impl Ground {
         if let (Err(why), Some(first)) = (self.policies.allow_now(jiff::Timestamp::now()), preview.steps.first_mut()) {
             first.refusals.insert(0, why);
         }
+        self.refuse_claimed(&mut preview);
         if let (Some(says), Some(first)) = (self.state.stopped(), preview.steps.first_mut()) {
             let why = format!("the stop file {} is there ({says}); `squall stop --unblock` removes it", self.state.stop_file().display());
             first.refusals.insert(0, why);
         }
         preview
+    }
+
+    /// What other runs have under a fault now is not to be had. (The ledger refuses it too, should it be taken meanwhile.)
+    fn refuse_claimed(&self, preview: &mut Preview) {
+        let views = self
+            .state
+            .runs()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|run| Some((run.clone(), Ledger::read(&self.state.ledger(&run)).ok()?)));
+        for (run, view) in views {
+            for entry in view.open() {
+                for step in &mut preview.steps {
+                    let held = step.targets.iter().find(|t| t.claims.iter().any(|claim| entry.armed.claims.contains(claim)));
+                    if let Some(target) = held {
+                        let fault = &entry.armed.fault;
+                        step.refusals.push(format!(
+                            "{} is already under {fault} of run {run}; wait for it, or end it with `squall stop {run}`",
+                            target.label
+                        ));
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -86,7 +86,7 @@ struct Outcome {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let squall = args.squall.clone().map_or_else(shell::release_squall, Ok)?;
+    let squall = shell::release_squall(args.squall.as_deref())?;
     let squall = squall.canonicalize().context("the program to be killed")?;
     let whole = whole_run(&squall)?;
     shell::say(&format!("a whole run: {} events in {:.2} s", whole.events, whole.took));

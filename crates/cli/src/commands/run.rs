@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use squall_engine::Control;
 use squall_model::Verdict;
@@ -116,9 +115,6 @@ pub fn conclude(cx: &Context, finished: &Finished, offer_report: bool) -> anyhow
     }
     Ok(())
 }
-
-/// The state of a run as it changes.
-pub type States = tokio::sync::watch::Receiver<Arc<squall_engine::State>>;
 
 /// What a second Ctrl-C or a closed terminal comes to.
 pub fn interrupted(message: &str) -> CliError {
