@@ -17,5 +17,8 @@ mod runner;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // What this program was given for itself (a lock, a pipe that somebody waits for) is not for the watchdog and the other
+    // processes that outlive it. An older kernel than Linux 5.11 cannot, and nothing else is worse for it.
+    let _ = squall_sys::descriptors::keep_from_children();
     cli::main()
 }
