@@ -32,11 +32,6 @@ impl ManifestError {
     pub fn render(&self, terminal: bool, colour: bool) -> String {
         if terminal { fancy(&self.source, &self.text, &self.found, colour) } else { plain(&self.source, &self.found) }
     }
-
-    /// For scripts.
-    pub fn json(&self) -> Value {
-        json(&self.source, &self.found)
-    }
 }
 
 /// `file:line:col: message (hint: …)`, one line each, as editors and CI logs take it.

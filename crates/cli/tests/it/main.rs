@@ -2,4 +2,5 @@
 
 mod check_slo;
 mod field;
+mod manifests;
 mod runs;

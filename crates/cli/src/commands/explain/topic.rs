@@ -1,0 +1,190 @@
+//! What can be explained.
+
+use serde::Serialize;
+use squall_engine::{Registry, Undone};
+use squall_model::Verdict;
+
+use super::field;
+use crate::context::exit;
+
+/// One thing explained.
+#[derive(Debug, Serialize)]
+pub(super) struct Topic {
+    /// As it is asked for.
+    pub(super) name: String,
+    /// What it is.
+    pub(super) text: String,
+    /// Single facts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) facts: Vec<Fact>,
+    /// Lists, such as fields.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sections: Vec<Section>,
+    /// In YAML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) example: Option<String>,
+}
+
+/// A single fact.
+#[derive(Debug, Serialize)]
+pub(super) struct Fact {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+}
+
+/// A list under a title.
+#[derive(Debug, Serialize)]
+pub(super) struct Section {
+    pub(super) title: String,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One line of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) text: String,
+    /// Type, default, whether it is required.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) note: String,
+}
+
+impl Entry {
+    fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into(), note: String::new() }
+    }
+}
+
+impl Topic {
+    fn new(name: &str, text: &str) -> Self {
+        Self { name: name.into(), text: text.into(), facts: Vec::new(), sections: Vec::new(), example: None }
+    }
+
+    fn section(mut self, title: &str, entries: Vec<Entry>) -> Self {
+        if !entries.is_empty() {
+            self.sections.push(Section { title: title.into(), entries });
+        }
+        self
+    }
+}
+
+/// Every topic but the fields.
+pub(super) fn names(registry: &Registry) -> Vec<String> {
+    let fixed = ["experiment", "policy", "faults", "probes", "targets", "verdicts", "exit-codes"].map(str::to_owned);
+    let faults = registry.faults.iter().map(|kind| kind.meta().name.to_owned());
+    let probes = registry.probes.iter().map(|kind| format!("probes.{}", kind.meta().name));
+    let targets = registry.targets.iter().map(|kind| format!("targets.{}", kind.meta().name));
+    fixed.into_iter().chain(faults).chain(probes).chain(targets).collect()
+}
+
+/// The topic by its name; the empty name is the list of them.
+pub(super) fn find(name: &str, registry: &Registry) -> Option<Topic> {
+    match name {
+        "" => return Some(index(registry)),
+        "faults" => {
+            return Some(Topic::new(name, "Kinds of failure: `fault:` in a step of the method.").section("Faults", faults(registry)));
+        }
+        "probes" => {
+            let text = "Kinds of measurement: the one key of a probe that is not `name`, `expect`, `every` or `timeout`.";
+            return Some(Topic::new(name, text).section("Probes", probes(registry)));
+        }
+        "targets" => {
+            let text = "Kinds of thing that a fault is applied to: the one key of a target that is not `select` or `except`.";
+            return Some(Topic::new(name, text).section("Targets", targets(registry)));
+        }
+        "verdicts" => return Some(Topic::new(name, "How a run ends, with the exit code of `squall run`.").section("Verdicts", verdicts())),
+        "exit-codes" => return Some(Topic::new(name, "What the exit codes mean.").section("Exit codes", exit_codes())),
+        _ => {}
+    }
+    fault(name, registry).or_else(|| probe(name, registry)).or_else(|| target(name, registry)).or_else(|| field::find(name, registry))
+}
+
+fn index(registry: &Registry) -> Topic {
+    let general = vec![
+        Entry::new("experiment", "the manifest that `squall run` reads, as a whole"),
+        Entry::new("policy", "the limits of a host, as a whole"),
+        Entry::new("verdicts", "how a run ends"),
+        Entry::new("exit-codes", "what scripts can rely on"),
+        Entry::new("spec.method.ramp", "any field of an experiment, by its path; of a policy, as `policy.spec.caps`"),
+    ];
+    Topic::new("topics", "What `squall explain TOPIC` can explain.")
+        .section("General", general)
+        .section("Faults", faults(registry))
+        .section("Probes", probes(registry))
+        .section("Targets", targets(registry))
+}
+
+fn faults(registry: &Registry) -> Vec<Entry> {
+    registry.faults.iter().map(|kind| Entry::new(kind.meta().name, kind.meta().summary)).collect()
+}
+
+fn probes(registry: &Registry) -> Vec<Entry> {
+    registry.probes.iter().map(|kind| Entry::new(format!("probes.{}", kind.meta().name), kind.meta().summary)).collect()
+}
+
+fn targets(registry: &Registry) -> Vec<Entry> {
+    registry.targets.iter().map(|kind| Entry::new(format!("targets.{}", kind.meta().name), kind.meta().summary)).collect()
+}
+
+fn verdicts() -> Vec<Entry> {
+    let text = |verdict: Verdict| match verdict {
+        Verdict::Held => "the steady state held through the fault and after it",
+        Verdict::Deviated => "it did not: a weakness was found, or the system did not recover in time",
+        Verdict::Unsteady => "the system was not steady before; nothing was touched",
+        Verdict::Aborted => "a guard or a person stopped the run; everything was put back",
+        Verdict::Inconclusive => "it could not be measured, or the fault had no effect",
+        Verdict::Failed => "Squall itself failed: a fault could not be put in force, or not be reverted",
+    };
+    let entry =
+        |verdict: Verdict| Entry { note: format!("exit code {}", verdict.exit_code()), ..Entry::new(verdict.name(), text(verdict)) };
+    Verdict::ALL.into_iter().map(entry).collect()
+}
+
+fn exit_codes() -> Vec<Entry> {
+    let mut codes: Vec<(u8, String)> =
+        verdicts().into_iter().zip(Verdict::ALL).map(|(e, v)| (v.exit_code(), format!("{}: {}", e.name, e.text))).collect();
+    codes.push((exit::USAGE, "wrong usage, or a manifest that cannot be used".into()));
+    codes.push((exit::REFUSED, "refused by policy or conflict, or nothing matched; nothing was touched".into()));
+    codes.sort();
+    codes.into_iter().map(|(code, text)| Entry::new(code.to_string(), text)).collect()
+}
+
+fn fault(name: &str, registry: &Registry) -> Option<Topic> {
+    let kind = registry.fault(name)?;
+    let meta = kind.meta();
+    let undone = match meta.undone {
+        Undone::Kernel => "by the kernel, when Squall's process ends",
+        Undone::Child => "by ending the child process that carries it, which the kernel ends with Squall",
+        Undone::Ledger => "from the ledger: by the engine, the watchdog, the next start or `squall recover`",
+        Undone::Supervisor => "by whoever supervises the target; Squall checks that they did",
+        Undone::Depends => "it depends on the arguments; `squall plan` says",
+        Undone::Irreversible => "never; the step has to say `acceptIrreversible: true`",
+    };
+    let mut topic = Topic::new(name, &format!("{}.", meta.summary.trim_end_matches('.')));
+    topic.facts.push(Fact { name: "targets", value: meta.targets.join(", ") });
+    topic.facts.push(Fact { name: "lasts", value: if meta.lasting { "until reverted: needs `for`" } else { "a moment" }.into() });
+    topic.facts.push(Fact { name: "undone", value: undone.into() });
+    if !meta.needs.is_empty() {
+        topic
+            .facts
+            .push(Fact { name: "needs", value: format!("{} (`squall doctor` says whether this host has it)", meta.needs.join(", ")) });
+    }
+    topic.example = Some(meta.example.to_owned());
+    Some(topic.section("Arguments, under `with`", field::entries(&kind.schema().to_value())))
+}
+
+fn probe(name: &str, registry: &Registry) -> Option<Topic> {
+    let kind = registry.probe(name.strip_prefix("probes.")?)?;
+    let meta = kind.meta();
+    let mut topic = Topic::new(name, &format!("{}.", meta.summary.trim_end_matches('.')));
+    topic.example = Some(meta.example.to_owned());
+    Some(topic.section(&format!("Arguments, under `{}`", meta.name), field::entries(&kind.schema().to_value())))
+}
+
+fn target(name: &str, registry: &Registry) -> Option<Topic> {
+    let kind = registry.target(name.strip_prefix("targets.")?)?;
+    let meta = kind.meta();
+    let mut topic = Topic::new(name, &format!("{}.", meta.summary.trim_end_matches('.')));
+    topic.example = Some(meta.example.to_owned());
+    Some(topic.section(&format!("Selector, under `{}`", meta.name), field::entries(&kind.schema().to_value())))
+}
