@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_engine::{Clock, Control, Outcome, Preview, Program, Registry, Setup, drive};
-use squall_model::{Document, Experiment, JOURNAL_VERSION, RevertedBy, RunId, Started};
+use squall_engine::{Clock, Control, Outcome, Preview, Program, Registry, Setup, drive, validate_experiment};
+use squall_model::{Experiment, JOURNAL_VERSION, RevertedBy, RunId, Started};
 use squall_probes::LoadGenerator;
 use squall_store::Store;
 use squall_sys::BootClock;
@@ -47,12 +47,7 @@ impl Prepared {
     /// The same from a text that is at hand.
     pub fn from_text(source: &str, text: String) -> anyhow::Result<Self> {
         let registry = registry();
-        let (experiment, document): (Experiment, Document) =
-            squall_model::parse_experiment(&text).map_err(|found| diagnostics::error(source, &text, found))?;
-        let found = squall_engine::check(&experiment, &document, &registry);
-        if !found.is_empty() {
-            return Err(diagnostics::error(source, &text, found).into());
-        }
+        let (experiment, _) = validate_experiment(&text, &registry).map_err(|found| diagnostics::error(source, &text, found))?;
         let program = Program::compile(&experiment, &registry).map_err(|e| CliError::usage(e.to_string(), None))?;
         Ok(Self { source: source.to_owned(), text, experiment, program: Arc::new(program), registry })
     }

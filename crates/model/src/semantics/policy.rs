@@ -54,6 +54,21 @@ pub(crate) fn policy(policy: &Policy, checker: &mut Checker<'_>) {
 }
 
 fn is_rule(rule: &str) -> bool {
-    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let word = |part: &str| {
+        !part.is_empty()
+            && part.starts_with(|c: char| c.is_ascii_lowercase())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
     rule.split_once('.').is_some_and(|(family, fault)| word(family) && (fault == "*" || word(fault)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_rule;
+
+    #[test]
+    fn rules_are_names_of_faults_or_families() {
+        assert!(["process.kill", "process.crashLoop", "process.*", "memory.pressure"].iter().all(|rule| is_rule(rule)));
+        assert!(!["process", "*", "process.", ".kill", "process.k*", "Process.kill", "a.b.c"].iter().any(|rule| is_rule(rule)));
+    }
 }
