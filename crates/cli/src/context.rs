@@ -43,6 +43,7 @@ pub enum Output {
 
 /// What every subcommand is given.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of two streams that have nothing to do with each other")]
 pub struct Context {
     /// Print only results and errors.
     pub quiet: bool,

@@ -33,7 +33,8 @@ enum Kind {
 
 /// Prints the schema.
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
-    match args.kind {
+    let Args { kind } = args;
+    match kind {
         Kind::Experiment => cx.json(&squall_engine::experiment_schema(&registry()))?,
         Kind::Policy => cx.json(&squall_engine::policy_schema())?,
     }

@@ -32,21 +32,22 @@ pub struct Args {
 
 /// Checks each manifest, and goes on after one that is wrong.
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
-    let parameters = library::parameters(&args.set)?;
+    let Args { manifests, set, output } = args;
+    let parameters = library::parameters(&set)?;
     let mut results = Vec::new();
     let mut good = true;
-    for source in &args.manifests {
+    for source in &manifests {
         let text = read(source, &parameters)?;
         let outcome = check(&text);
         good &= outcome.is_ok();
-        match (args.output, outcome) {
+        match (output, outcome) {
             (Output::Json, outcome) => results.push(diagnostics::json(source, &outcome.err().unwrap_or_default())),
             (Output::Text, Ok(summary)) => cx.say(format!("{source}: {} {summary}", cx.style(Style::Green, "valid")))?,
             // What is wrong is this command's result, and so goes to standard output.
             (Output::Text, Err(found)) => cx.result(diagnostics::error(source, &text, found).render(cx.terminal, cx.colour))?,
         }
     }
-    if args.output == Output::Json {
+    if output == Output::Json {
         cx.json(&results)?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(exit::USAGE) })

@@ -104,7 +104,7 @@ impl<'a> Field<'a> {
                 note.push_str(", required");
             }
             if let Some(default) = field.schema.get("default").filter(|default| !default.is_null()) {
-                note.push_str(&format!(", default {}", shown(default)));
+                note = format!("{note}, default {}", shown(default));
             }
             Some(Entry { name: key.clone(), text: first_sentence(&field.description()), note })
         };
