@@ -18,8 +18,11 @@ const FEATURES: &[Row] = &[
     ("cgroup-v2", cgroup_v2),
     ("cgroup-cpu", || controller("cpu")),
     ("cgroup-memory", || controller("memory")),
+    ("cgroup-freezer", freezer),
     ("cpuacct", cpuacct),
     ("systemd", systemd),
+    ("boottime", boottime),
+    ("ptrace", ptrace),
     ("proc", || exists("/proc/self/stat", "process information", "mount /proc")),
 ];
 
@@ -111,6 +114,36 @@ fn controller(name: &str) -> Feature {
     feature(in_v1 || in_v2, detail, "faults then act on the host as a whole, not within a target's control group")
 }
 
+/// v2 freezes every group without a controller (`cgroup.freeze`, Linux 5.2).
+fn freezer() -> Feature {
+    let v1 = controller("freezer");
+    let groups = crate::cgroup::Group::of_process(std::process::id()).unwrap_or_default();
+    let v2 = groups.iter().any(|group| group.unified && group.directory.join("cgroup.freeze").exists());
+    if v2 && !v1.available { feature(true, "cgroup v2 (cgroup.freeze)", "") } else { Feature { hint: None, ..v1 } }
+}
+
+fn boottime() -> Feature {
+    match rustix::time::clock_getres(rustix::time::ClockId::Boottime) {
+        resolution if resolution.tv_sec == 0 && resolution.tv_nsec <= 1_000_000 => {
+            feature(true, format!("CLOCK_BOOTTIME counts in {} ns; deadlines are on it", resolution.tv_nsec), "")
+        }
+        coarse => feature(false, format!("CLOCK_BOOTTIME counts in {} ns only", coarse.tv_nsec), "deadlines are kept less exactly"),
+    }
+}
+
+/// Yama's scope (`kernel.yama.ptrace_scope`): 0 own processes, 1 own children, 2 with `CAP_SYS_PTRACE`, 3 never.
+fn ptrace() -> Feature {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let root = rustix::process::geteuid().is_root();
+    let detail = scope.map_or_else(|| "not restricted by Yama".to_owned(), |scope| format!("kernel.yama.ptrace_scope is {scope}"));
+    let available = match scope {
+        None | Some(0) => true,
+        Some(1 | 2) => root,
+        Some(_) => false,
+    };
+    feature(available, detail, "needed by no fault of this version")
+}
+
 fn cpuacct() -> Feature {
     let precise = ["/sys/fs/cgroup/cpuacct/cpuacct.usage_percpu", "/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage_percpu"];
     match precise.iter().find(|path| Path::new(path).exists()) {
@@ -124,7 +157,9 @@ fn cpuacct() -> Feature {
 }
 
 fn systemd() -> Feature {
-    let there = Path::new("/run/systemd/system").is_dir();
-    let detail = if there { "is process 1" } else { "is not process 1" };
-    feature(there, detail, "units can be selected by control group only")
+    // The directory alone may be a container's leftover (`sd_booted(3)` looks at it and at nothing else).
+    let first = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    let there = first.trim() == "systemd" && Path::new("/run/systemd/system").is_dir();
+    let detail = if there { "systemd is process 1".to_owned() } else { format!("process 1 is {}", first.trim()) };
+    feature(there, detail, "`unit` matches only processes whose control groups are named like units")
 }

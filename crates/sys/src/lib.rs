@@ -1,10 +1,12 @@
 //! Linux, as the rest needs it: the only crate with `unsafe`. Whatever changes something takes an
 //! [`Armed`](squall_undo::Armed) token, which exists only once the undo of the change is on disk.
 
+mod attributes;
 pub mod cgroup;
 mod clock;
 pub mod cpu_time;
 pub mod descriptors;
+mod detached;
 mod host;
 pub mod memory;
 pub mod process;
@@ -12,4 +14,5 @@ pub mod relaunch;
 pub mod stressor;
 
 pub use clock::BootClock;
+pub use detached::die_with_parent;
 pub use host::facts;

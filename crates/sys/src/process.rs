@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use procfs::process::{FDTarget, Process, all_processes};
+use procfs::process::{FDTarget, Process, StatFlags, all_processes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub struct ProcessFacts {
 }
 
 impl ProcessFacts {
-    /// Of one process; none if it is gone or not to be looked at.
+    /// Of one process; none if it is gone, a kernel thread, or not to be looked at.
     pub fn of(pid: u32) -> Option<Self> {
         Self::read(&Process::new(i32::try_from(pid).ok()?).ok()?)
     }
@@ -51,14 +51,14 @@ impl ProcessFacts {
     /// Of every process but kernel threads and zombies.
     pub fn all() -> io::Result<Vec<Self>> {
         let processes = all_processes().map_err(|e| io::Error::other(e.to_string()))?;
-        let mut all: Vec<Self> = processes.filter_map(|p| Self::read(&p.ok()?)).filter(|p| !p.arguments.is_empty()).collect();
+        let mut all: Vec<Self> = processes.filter_map(|p| Self::read(&p.ok()?)).collect();
         all.sort_by_key(|p| p.id.pid);
         Ok(all)
     }
 
     fn read(process: &Process) -> Option<Self> {
         let stat = process.stat().ok()?;
-        if matches!(stat.state, 'Z' | 'X') {
+        if ended(&stat) || stat.flags().is_ok_and(|flags| flags.contains(StatFlags::PF_KTHREAD)) {
             return None;
         }
         let cgroups = process.cgroups().map(|groups| groups.into_iter().map(|g| g.pathname).collect()).unwrap_or_default();
@@ -91,11 +91,68 @@ impl ProcessFacts {
     }
 }
 
+/// A zombie, or one that is on its way to be one.
+fn ended(stat: &procfs::process::Stat) -> bool {
+    matches!(stat.state, 'Z' | 'X') || stat.flags().is_ok_and(|flags| flags.contains(StatFlags::PF_EXITING))
+}
+
+/// What a process does about signals: one bit a signal, 1 is the lowest (`/proc/PID/status`, `SigCgt` and `SigIgn`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dispositions {
+    caught: u64,
+    ignored: u64,
+}
+
+impl Dispositions {
+    /// It has a handler for it.
+    pub fn catches(self, signal: Signal) -> bool {
+        self.caught & bit(signal) != 0
+    }
+
+    /// It ignores it.
+    pub fn ignores(self, signal: Signal) -> bool {
+        self.ignored & bit(signal) != 0
+    }
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (signal.as_raw() - 1)
+}
+
+/// The signals that have no name but a number: `SIGRTMIN` to `SIGRTMAX` as programs see them (signal(7)). The two below are
+/// the C library's own.
+pub const REALTIME: std::ops::RangeInclusive<i32> = 34..=64;
+
+/// A real-time signal by its number; none if it is not one of [`REALTIME`].
+pub fn realtime_signal(number: i32) -> Option<Signal> {
+    // SAFETY: the number is that of a signal which the kernel has and the C library does not keep for itself.
+    // Safe code cannot do it: rustix has safe constructors for named signals alone.
+    REALTIME.contains(&number).then(|| unsafe { Signal::from_raw_unchecked(number) })
+}
+
 impl ProcessId {
-    /// The letter of its state in `/proc` (`R`, `S`, `T`…); none when it is gone or a zombie.
+    /// The process that has this number now; none if there is none, or it has ended.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
+        (!ended(&stat)).then_some(Self { pid, start_ticks: stat.starttime })
+    }
+
+    /// The letter of its state in `/proc` (`R`, `S`, `T`…); none when it has ended.
     pub fn state(self) -> Option<char> {
         let stat = Process::new(i32::try_from(self.pid).ok()?).ok()?.stat().ok()?;
-        (stat.starttime == self.start_ticks && !matches!(stat.state, 'Z' | 'X')).then_some(stat.state)
+        (stat.starttime == self.start_ticks && !ended(&stat)).then_some(stat.state)
+    }
+
+    /// Whether this signal is on its way to it, or a SIGKILL, which the kernel makes of most fatal signals.
+    pub fn awaits(self, signal: Signal) -> bool {
+        let status = i32::try_from(self.pid).ok().and_then(|pid| Process::new(pid).ok()?.status().ok());
+        status.is_some_and(|s| (s.shdpnd | s.sigpnd) & (bit(Signal::KILL) | bit(signal)) != 0)
+    }
+
+    /// What it does about signals; none when it has ended.
+    pub fn dispositions(self) -> Option<Dispositions> {
+        let status = Process::new(i32::try_from(self.pid).ok()?).ok()?.status().ok()?;
+        self.state().is_some().then_some(Dispositions { caught: status.sigcgt, ignored: status.sigign })
     }
 
     /// The letters of the states of all its threads.
@@ -105,12 +162,15 @@ impl ProcessId {
         states.filter(|state| !matches!(state, 'Z' | 'X')).collect()
     }
 
-    /// A descriptor of that very process; none if it is gone. The start is compared after the descriptor is open, so what it
-    /// refers to cannot change any more.
+    /// A descriptor of that very process, also while it is ending; none if it is gone. The start is compared after the
+    /// descriptor is open, so what it refers to cannot change any more.
     pub fn open(self) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
         match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(fd) => Ok(self.state().is_some().then_some(fd)),
+            Ok(fd) => {
+                let stat = Process::new(pid.as_raw_nonzero().get()).and_then(|process| process.stat()).ok();
+                Ok(stat.is_some_and(|s| s.starttime == self.start_ticks && !matches!(s.state, 'Z' | 'X')).then_some(fd))
+            }
             Err(rustix::io::Errno::SRCH) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -1,89 +1,113 @@
-//! Starting a process again, as it was.
+//! Knowing a process again, and starting it again as it was.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use procfs::process::{FDTarget, Process};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use squall_undo::Armed;
+use squall_undo::{Armed, boottime};
 
-use crate::process::{ProcessFacts, ProcessId};
+use crate::attributes::Attributes;
+use crate::detached::detached;
+use crate::process::ProcessId;
 
 /// The environment variable that tells which injection started a process again.
 const MARK: &str = "SQUALL_RELAUNCHED";
 
-/// All that is needed to start a process again: bytes as the kernel has them, for they need not be UTF-8.
+/// By what a process is known again when somebody has started it anew: program, arguments and user. Bytes as the kernel has
+/// them, for they need not be UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Likeness {
+    program: PathBuf,
+    /// `/proc/PID/cmdline` as it is.
+    arguments: Vec<u8>,
+    uid: u32,
+}
+
+impl Likeness {
+    /// Of a process that runs.
+    pub fn of(id: ProcessId) -> io::Result<Self> {
+        let likeness = Self::read(id.pid)?;
+        still(id)?;
+        Ok(likeness)
+    }
+
+    fn read(pid: u32) -> io::Result<Self> {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+        let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!("/proc/{pid}"))?);
+        Ok(Self { program: program_of(pid)?, arguments, uid })
+    }
+
+    /// The program, for people.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The processes that are like it and run.
+    pub fn running(&self) -> io::Result<Vec<ProcessId>> {
+        let like = |pid| program_of(pid).is_ok_and(|program| program == self.program) && Self::read(pid).is_ok_and(|other| other == *self);
+        Ok(pids()?.filter(|pid| like(*pid)).filter_map(ProcessId::of).collect())
+    }
+}
+
+/// All that is needed to start a process again. What only the process itself knew is lost: open files, sockets, memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Snapshot {
-    /// The program.
-    pub program: PathBuf,
-    arguments: Vec<Vec<u8>>,
+    likeness: Likeness,
     environment: Vec<(Vec<u8>, Vec<u8>)>,
     directory: PathBuf,
-    uid: u32,
-    gid: u32,
     output: Option<PathBuf>,
     errors: Option<PathBuf>,
+    attributes: Attributes,
 }
 
 impl Snapshot {
-    /// Of a process that runs.
+    /// Of a process that runs. An error if it could not be started again in the same way.
     pub fn take(id: ProcessId) -> io::Result<Self> {
         let failed = |e: procfs::ProcError| io::Error::other(e.to_string());
+        let likeness = Likeness::read(id.pid)?;
         let process = Process::new(i32::try_from(id.pid).unwrap_or_default()).map_err(failed)?;
-        let bytes = std::fs::read(format!("/proc/{}/cmdline", id.pid))?;
-        let arguments = bytes.strip_suffix(b"\0").unwrap_or(&bytes).split(|b| *b == 0).map(<[u8]>::to_vec).collect();
-        let environment = process.environ().map_err(failed)?;
-        let status = process.status().map_err(failed)?;
-        let program = process.exe().map_err(failed)?;
-        let text = program.to_string_lossy();
-        if text.ends_with(" (deleted)") {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("its program {text} is no longer there to be started again")));
-        }
-        let file = |fd: i32| match process.fd_from_fd(fd).ok()?.target {
-            FDTarget::Path(path) if path.is_file() => Some(path),
-            _ => None,
-        };
         let snapshot = Self {
-            arguments,
-            environment: environment.into_iter().map(|(k, v)| (k.into_vec(), v.into_vec())).collect(),
+            environment: process.environ().map_err(failed)?.into_iter().map(|(k, v)| (k.into_vec(), v.into_vec())).collect(),
             directory: process.cwd().map_err(failed)?,
-            uid: status.euid,
-            gid: status.egid,
-            output: file(1),
-            errors: file(2),
-            program,
+            output: file(&process, 1),
+            errors: file(&process, 2),
+            attributes: Attributes::of(&process)?,
+            likeness,
         };
-        if id.state().is_none() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "it has ended"));
-        }
+        check_relaunchable(id.pid, &snapshot.likeness)?;
+        still(id)?;
         Ok(snapshot)
     }
 
-    /// Whether a process is of the same program, arguments and user.
-    pub fn same(&self, other: &ProcessFacts) -> bool {
-        other.program.as_ref() == Some(&self.program)
-            && other.uid == self.uid
-            && other.arguments.iter().map(String::as_bytes).eq(self.arguments.iter().map(Vec::as_slice))
+    /// By what it is known again.
+    pub fn likeness(&self) -> &Likeness {
+        &self.likeness
     }
 
     /// Starts it again, unless that injection has done so already and it still runs. The process is nobody's child here: its
-    /// own session, with process 1 (or the nearest reaper) as its parent.
+    /// own session, with process 1 (or the nearest reaper) as its parent. Blocks for some milliseconds.
     pub fn relaunch(&self, armed: &Armed, marker: &str) -> io::Result<ProcessId> {
         let _ = armed;
-        if let Some(running) = find_relaunched(marker)? {
+        let _only = only_one(marker)?;
+        if let Some(running) = self.relaunched(marker)? {
             return Ok(running);
         }
         #[expect(clippy::disallowed_methods, reason = "this module exists to start a process again")]
-        let mut command = Command::new(&self.program);
-        let words: Vec<&OsStr> = self.arguments.iter().map(|a| OsStr::from_bytes(a)).collect();
+        let mut command = Command::new(&self.likeness.program);
+        let words = self.likeness.arguments.strip_suffix(b"\0").unwrap_or(&self.likeness.arguments).split(|byte| *byte == 0);
+        let words: Vec<&OsStr> = words.map(OsStr::from_bytes).collect();
         if let Some((first, rest)) = words.split_first() {
             command.arg0(first).args(rest);
         }
@@ -91,74 +115,109 @@ impl Snapshot {
         command.envs(self.environment.iter().map(|(k, v)| (OsString::from_vec(k.clone()), OsString::from_vec(v.clone()))));
         command.env(MARK, marker).current_dir(&self.directory);
         command.stdin(Stdio::null()).stdout(sink(self.output.as_deref())).stderr(sink(self.errors.as_deref()));
-        if rustix::process::geteuid().is_root() && self.uid != 0 {
-            command.gid(self.gid).uid(self.uid);
-        }
-        let pid = detached(&mut command)?;
-        let facts = ProcessFacts::of(pid).ok_or_else(|| io::Error::other(format!("{} ended at once", self.program.display())))?;
-        Ok(facts.id)
+        let pid = detached(&mut command, self.attributes.prepare())?;
+        ProcessId::of(pid).ok_or_else(|| io::Error::other(format!("{} ended at once", self.likeness.program.display())))
+    }
+
+    /// The process that the injection with this marker has started again, while it runs. Its children have its environment,
+    /// and may be of the same program; it is the oldest.
+    pub fn relaunched(&self, marker: &str) -> io::Result<Option<ProcessId>> {
+        let wanted = format!("{MARK}={marker}");
+        let marked = |pid: u32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+        };
+        let same_program = pids()?.filter(|pid| program_of(*pid).is_ok_and(|program| program == self.likeness.program));
+        let found = same_program.filter(|pid| marked(*pid)).filter_map(ProcessId::of).filter(|id| !id.awaits(Signal::KILL));
+        Ok(found.min_by_key(|id| (id.start_ticks, id.pid)))
     }
 }
 
-/// The process that an injection started again and that still runs.
-pub fn find_relaunched(marker: &str) -> io::Result<Option<ProcessId>> {
-    let wanted = format!("{MARK}={marker}");
-    for process in ProcessFacts::all()? {
-        let environment = std::fs::read(format!("/proc/{}/environ", process.id.pid)).unwrap_or_default();
-        if environment.split(|b| *b == 0).any(|variable| variable == wanted.as_bytes()) {
-            return Ok(Some(process.id));
-        }
+fn still(id: ProcessId) -> io::Result<()> {
+    if id.state().is_some() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::NotFound, "it has ended")) }
+}
+
+fn pids() -> io::Result<impl Iterator<Item = u32>> {
+    Ok(std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// Where its program is, or was: an upgrade may have put another file in its place.
+fn program_of(pid: u32) -> io::Result<PathBuf> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe"))?;
+    let bytes = path.as_os_str().as_bytes();
+    Ok(bytes.strip_suffix(b" (deleted)").map_or(path.clone(), |there| PathBuf::from(OsStr::from_bytes(there))))
+}
+
+/// A standard stream that is a file which can be written on.
+fn file(process: &Process, number: i32) -> Option<PathBuf> {
+    match process.fd_from_fd(number).ok()?.target {
+        FDTarget::Path(path) if path.is_file() => Some(path),
+        _ => None,
     }
-    Ok(None)
 }
 
 fn sink(path: Option<&Path>) -> Stdio {
     path.and_then(|p| OpenOptions::new().append(true).open(p).ok()).map_or_else(Stdio::null, Stdio::from)
 }
 
-/// Starts a command as a grandchild whose parent is gone at once, and gives its number.
-fn detached(command: &mut Command) -> io::Result<u32> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let raw = write.as_raw_fd();
-    // SAFETY: between fork and exec only setsid, fork, getpid, write and _exit are called, all async-signal-safe
-    // (signal-safety(7)); nothing is allocated, and `raw` stays open as `write` outlives the spawn.
-    // Safe code cannot do it: a second fork before exec is the only way to a process that is not our child, and `Command`
-    // offers no other place for it.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::setsid() < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            match libc::fork() {
-                -1 => Err(io::Error::last_os_error()),
-                0 => {
-                    let pid = libc::getpid().to_ne_bytes();
-                    if libc::write(raw, pid.as_ptr().cast(), pid.len()) == 4 { Ok(()) } else { Err(io::Error::last_os_error()) }
-                }
-                _ => libc::_exit(0),
-            }
-        });
+/// Refuses what would come back as something else.
+fn check_relaunchable(pid: u32, likeness: &Likeness) -> io::Result<()> {
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    let exe = std::fs::read_link(format!("/proc/{pid}/exe"))?;
+    if exe != likeness.program || !exe.is_file() {
+        return refuse(format!("its program {} is no longer there to be started again", likeness.program.display()));
     }
-    let spawned = command.spawn();
-    drop(write);
-    let mut between = spawned?;
-    between.wait()?;
-    let mut pid = [0; 4];
-    File::from(read).read_exact(&mut pid)?;
-    Ok(u32::from_ne_bytes(pid))
+    let root = std::fs::read_link(format!("/proc/{pid}/root"))?;
+    if root != std::fs::read_link("/proc/self/root")? {
+        return refuse(format!("it runs in another root directory, {}", root.display()));
+    }
+    for kind in ["mnt", "pid", "net", "ipc", "uts", "user"] {
+        let namespace = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
+        if namespace(&pid.to_string())? != namespace("self")? {
+            return refuse(format!("it runs in another {kind} namespace, in a container say, where Squall cannot start it"));
+        }
+    }
+    if rewritten(&likeness.arguments) {
+        return refuse("it has written a title over its arguments, so they are not known".to_owned());
+    }
+    Ok(())
 }
 
-/// Makes a command's process die with the thread that starts it: for what must never outlive Squall.
-pub fn die_with_parent(command: &mut Command) {
-    let parent = std::process::id();
-    // SAFETY: between fork and exec only prctl and getppid are called, both async-signal-safe; nothing is allocated.
-    // Safe code cannot do it: the setting belongs to the new process and has to be made inside it, before exec.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-            // The parent may have died before the setting was made.
-            let now = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
-            if u32::try_from(now).ok() == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
-        });
+/// Whether a process shows a title (as `setproctitle(3bsd)` makes it) and not its arguments: the kernel then shows no zero at
+/// the end, or the title is padded with zeros.
+fn rewritten(arguments: &[u8]) -> bool {
+    let end = arguments.iter().position(|b| *b == 0).unwrap_or(arguments.len());
+    // Two may be an empty argument.
+    let padded = arguments.len() > end + 2 && arguments[end..].iter().all(|b| *b == 0);
+    !arguments.ends_with(b"\0") || padded
+}
+
+/// How long another process may take to start one.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Makes sure that engine, watchdog and `squall recover` do not start the same process twice: the name of an abstract socket
+/// (`unix(7)`) belongs to one, leaves no file, and is free when its holder dies. A process that is being started holds it too,
+/// until it is what it will be and can be found.
+fn only_one(marker: &str) -> io::Result<UnixListener> {
+    let address = SocketAddr::from_abstract_name(format!("relaunch-{marker}"))?;
+    let until = boottime() + PATIENCE;
+    loop {
+        match UnixListener::bind_addr(&address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && boottime() < until => std::thread::sleep(Duration::from_millis(2)),
+            bound => return bound,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_not_taken_for_arguments() {
+        assert!(!rewritten(b"sleep\x0060\0"));
+        assert!(!rewritten(b"sh\0-c\0\0"), "an empty last argument");
+        assert!(rewritten(b"nginx: master process nginx\0\0\0\0"));
+        assert!(rewritten(b"sshd: someone"));
     }
 }

@@ -22,9 +22,9 @@ pub struct Http;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Call {
-    /// GET, POST, PUT, DELETE…; POST by default.
-    #[serde(default = "post")]
-    pub method: String,
+    /// GET, POST, PUT, DELETE…; by default POST, and GET for `verify`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
     /// `http://` or `https://`.
     pub url: String,
     /// Sent with it. Values are never shown.
@@ -39,10 +39,6 @@ pub struct Call {
     /// When to give up.
     #[serde(default = "default_timeout")]
     pub timeout: Time,
-}
-
-fn post() -> String {
-    "POST".into()
 }
 
 /// The calls that break, look and put back.
@@ -71,7 +67,14 @@ pub struct HttpUndo {
 pub(super) fn undo_of(call: &str, timeout: Option<Time>) -> Result<serde_json::Value, String> {
     let (method, url) = call.trim().split_once(' ').ok_or_else(|| format!("`{call}` is not like `POST http://127.0.0.1:8080/reset`"))?;
     let timeout = timeout.unwrap_or_else(default_timeout);
-    let call = Call { method: method.into(), url: url.trim().into(), headers: BTreeMap::new(), body: None, expect_status: None, timeout };
+    let call = Call {
+        method: Some(method.to_owned()),
+        url: url.trim().into(),
+        headers: BTreeMap::new(),
+        body: None,
+        expect_status: None,
+        timeout,
+    };
     if let Some(error) = call.check("http").into_iter().next() {
         return Err(error.message);
     }
@@ -86,20 +89,46 @@ impl Call {
             let hint = Some("write it like `http://127.0.0.1:8080/path`".to_owned());
             errors.push(ArgError { path: at("url"), message: format!("`{}` is not an HTTP address", self.url), hint });
         }
-        if reqwest::Method::from_bytes(self.method.as_bytes()).is_err() {
+        if let Some(method) = self.method.as_ref().filter(|m| reqwest::Method::from_bytes(m.as_bytes()).is_err()) {
             let hint = Some("write GET, POST, PUT, PATCH or DELETE".to_owned());
-            errors.push(ArgError { path: at("method"), message: format!("`{}` is not an HTTP method", self.method), hint });
+            errors.push(ArgError { path: at("method"), message: format!("`{method}` is not an HTTP method"), hint });
+        }
+        for (name, value) in &self.headers {
+            let name_is_good = reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_ok();
+            if !name_is_good || reqwest::header::HeaderValue::from_str(value).is_err() {
+                let what = if name_is_good { "has a value that" } else { "is a name that" };
+                let hint = Some("use printable ASCII, and no spaces in names".to_owned());
+                errors.push(ArgError { path: at("headers").key(name), message: format!("`{name}` {what} HTTP cannot carry"), hint });
+            }
+        }
+        if let Some(status) = self.expect_status.filter(|status| !(100..600).contains(status)) {
+            let hint = Some("write one from 100 to 599, such as 204".to_owned());
+            errors.push(ArgError { path: at("expectStatus"), message: format!("{status} is not an HTTP status"), hint });
         }
         errors
     }
 
+    /// With the method that it has when none is written.
+    fn or_method(&self, method: &str) -> Self {
+        Self { method: Some(self.method.clone().unwrap_or_else(|| method.to_owned())), ..self.clone() }
+    }
+
+    fn method(&self) -> &str {
+        self.method.as_deref().unwrap_or("POST")
+    }
+
+    /// For people, without what may be secret.
     fn shown(&self) -> String {
-        format!("{} {}", self.method, self.url)
+        let url = reqwest::Url::parse(&self.url).ok().filter(|url| url.password().is_some()).map(|mut url| {
+            let _ = url.set_password(Some("***"));
+            url.to_string()
+        });
+        format!("{} {}", self.method(), url.as_deref().unwrap_or(&self.url))
     }
 
     /// Whether the answer was the expected one, and what it was.
     async fn make(&self) -> Result<(bool, String), String> {
-        let method = reqwest::Method::from_bytes(self.method.as_bytes()).map_err(|e| e.to_string())?;
+        let method = reqwest::Method::from_bytes(self.method().as_bytes()).map_err(|e| e.to_string())?;
         let mut request = client()?.request(method, &self.url).timeout(self.timeout.std());
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -107,7 +136,7 @@ impl Call {
         if let Some(body) = &self.body {
             request = request.body(body.clone());
         }
-        let answer = request.send().await.map_err(|e| format!("{}: {}", self.shown(), whole(&e)))?;
+        let answer = request.send().await.map_err(|e| format!("{}: {}", self.shown(), whole(&e.without_url())))?;
         let status = answer.status().as_u16();
         let good = self.expect_status.map_or((200..300).contains(&status), |expected| status == expected);
         Ok((good, format!("{} answered {status}", self.shown())))
@@ -122,8 +151,13 @@ fn whole(error: &dyn std::error::Error) -> String {
 
 fn client() -> Result<&'static reqwest::Client, String> {
     static CLIENT: OnceLock<Result<reqwest::Client, String>> = OnceLock::new();
-    let made = CLIENT.get_or_init(|| reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().map_err(|e| whole(&e)));
+    let made = CLIENT.get_or_init(|| build().map_err(|e| whole(&e)));
     made.as_ref().map_err(Clone::clone)
+}
+
+/// Connections are not kept: calls are minutes apart.
+fn build() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).pool_max_idle_per_host(0).build()
 }
 
 impl Fault for Http {
@@ -161,7 +195,7 @@ for: 30s
     }
 
     async fn inject(&self, args: &HttpArgs, _: &Target, cx: &Cx<'_, HttpUndo>) -> Result<(), InjectError> {
-        let _armed = cx.arm(&HttpUndo { verify: args.verify.clone(), undo: args.undo.clone() })?;
+        let _armed = cx.arm(&HttpUndo { verify: args.verify.as_ref().map(|v| v.or_method("GET")), undo: args.undo.clone() })?;
         let (good, what) = args.inject.make().await.map_err(InjectError::Failed)?;
         if good { Ok(()) } else { Err(InjectError::Failed(what)) }
     }

@@ -8,8 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_engine::{ArgError, Clock};
 use squall_model::Time;
-use squall_sys::BootClock;
-use squall_sys::relaunch::die_with_parent;
+use squall_sys::{BootClock, die_with_parent};
 use tokio::io::AsyncReadExt;
 
 #[expect(clippy::unsafe_derive_deserialize, reason = "the unsafe code is inside the macros of tokio")]
@@ -36,8 +35,31 @@ pub fn default_timeout() -> Time {
 
 /// Lines of output that a message shows.
 const SHOWN: usize = 3;
-/// Bytes of output that are kept.
-const KEPT: u64 = 64 * 1024;
+/// Bytes of output that are kept, the last ones.
+const KEPT: usize = 4 * 1024;
+/// How long output that was written before the end may take to be read.
+const REST: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The end of an output. All of it is read, so that the command is never held up.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    async fn read(&mut self, from: Option<impl tokio::io::AsyncRead + Unpin>) {
+        let Some(mut from) = from else { return };
+        let mut chunk = [0; KEPT];
+        // An output that cannot be read any more has ended as well.
+        while let Ok(length @ 1..) = from.read(&mut chunk).await {
+            self.0.extend_from_slice(&chunk[..length]);
+            let surplus = self.0.len().saturating_sub(KEPT);
+            self.0.drain(..surplus);
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+}
 
 impl Program {
     /// What cannot be run.
@@ -46,6 +68,11 @@ impl Program {
         if self.run.first().is_none_or(String::is_empty) {
             let hint = Some("write the program and its arguments: `run: [systemctl, stop, nginx]`".to_owned());
             return vec![ArgError { path, message: "there is nothing to run".into(), hint }];
+        }
+        if let Some(name) = self.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            let path = squall_model::Path::default().key(field).key("env").key(name);
+            let hint = Some("write it as `NAME: value`".to_owned());
+            return vec![ArgError { path, message: format!("`{name}` cannot be the name of a variable"), hint }];
         }
         Vec::new()
     }
@@ -74,31 +101,37 @@ impl Program {
         let mut command = tokio::process::Command::from(command);
         let mut child = command.spawn().map_err(|e| format!("`{}` could not be started: {e}", self.shown()))?;
         let group = Group(child.id());
-        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let (mut out, mut err) = (Tail::default(), Tail::default());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let reading = async {
-            if let (Some(stdout), Some(stderr)) = (stdout, stderr) {
-                let (mut stdout, mut stderr) = (stdout.take(KEPT), stderr.take(KEPT));
-                let _ = tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err));
-            }
-        };
-        // What it leaves running in the background may hold its output open for ever: its own end is what counts.
-        let ended = async {
-            tokio::select! {
-                status = child.wait() => status,
-                status = async { reading.await; std::future::pending().await } => status,
-            }
-        };
         let clock = BootClock::new();
-        let status = tokio::select! {
-            status = ended => status.map_err(|e| e.to_string())?,
-            () = clock.sleep_until(clock.now() + self.timeout.std()) => {
-                drop(group);
-                return Err(format!("`{}` did not end within {} and was killed", self.shown(), self.timeout));
+        let status = {
+            let reading = async { tokio::join!(out.read(stdout), err.read(stderr)) };
+            tokio::pin!(reading);
+            let waiting = async {
+                let mut read = false;
+                let status = loop {
+                    tokio::select! {
+                        status = child.wait() => break status,
+                        _ = &mut reading, if !read => read = true,
+                    }
+                };
+                // What it leaves running in the background may hold its output open for ever: its own end is what counts.
+                if !read {
+                    let rest = clock.sleep_until(clock.now() + REST);
+                    tokio::select! { _ = reading => {}, () = rest => {} }
+                }
+                status
+            };
+            tokio::select! {
+                status = waiting => status.map_err(|e| e.to_string())?,
+                () = clock.sleep_until(clock.now() + self.timeout.std()) => {
+                    drop(group);
+                    return Err(format!("`{}` did not end within {} and was killed", self.shown(), self.timeout));
+                }
             }
         };
         group.leave();
-        let text = String::from_utf8_lossy(if err.is_empty() { &out } else { &err }).into_owned();
+        let text = if err.0.is_empty() { out } else { err }.text();
         let lines: Vec<&str> = text.lines().rev().take(SHOWN).collect();
         let said = lines.into_iter().rev().collect::<Vec<_>>().join(" / ");
         Ok(Ran { success: status.success(), status: status.to_string(), said })

@@ -1,6 +1,7 @@
 //! `process.crashLoop`: ends a process again and again, each time that it has come back.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,12 +13,12 @@ use squall_engine::{
     Undone, VerifyError,
 };
 use squall_model::Time;
-use squall_sys::process::{ProcessFacts, ProcessId};
+use squall_sys::process::ProcessId;
 use squall_undo::{Armed, boottime};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::back::{Back, Comeback, default_within};
+use super::back::{Back, Comeback, DIES_WITHIN, default_within, wait_gone};
 use super::{blocking, facts, pause_between_looks};
 
 /// Keeps a process crashing.
@@ -53,8 +54,15 @@ pub struct CrashLoopUndo {
 /// The loops of this process, by marker. A loop lives and dies with Squall's process: it needs no undo of its own.
 static LOOPS: Mutex<Option<Loops>> = Mutex::new(None);
 
-/// How a loop is told to stop, and its task.
-type Loops = HashMap<String, (Arc<Notify>, JoinHandle<()>)>;
+type Loops = HashMap<String, Loop>;
+
+/// A loop that goes on.
+struct Loop {
+    stop: Arc<Notify>,
+    /// How often the process was ended.
+    crashes: Arc<AtomicU32>,
+    task: JoinHandle<()>,
+}
 
 fn with_loops<T>(work: impl FnOnce(&mut Loops) -> T) -> T {
     work(LOOPS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
@@ -106,54 +114,66 @@ for: 30s
     async fn inject(&self, args: &CrashLoopArgs, target: &Target, cx: &Cx<'_, CrashLoopUndo>) -> Result<(), InjectError> {
         let process = facts(target).map_err(|e| InjectError::Failed(e.message))?;
         let comeback = Comeback::capture(&process, args.back, args.within, cx.marker).await?;
-        let before = blocking(ProcessFacts::all).await.map_err(InjectError::Failed)?.map_err(|e| InjectError::Failed(e.to_string()))?;
-        let peers = before.iter().filter(|p| comeback.snapshot.same(p) && p.id != process.id).map(|p| p.id).collect();
+        let likeness = comeback.likeness.clone();
+        let running = blocking(move || likeness.running()).await.map_err(InjectError::Failed)?;
+        let peers = running.map_err(|e| InjectError::Failed(e.to_string()))?.into_iter().filter(|id| *id != process.id).collect();
         let armed = cx.arm(&CrashLoopUndo { comeback: comeback.clone() })?;
         match process.id.signal(&armed, Signal::KILL) {
             Ok(true) => {}
             Ok(false) => return Err(InjectError::TargetGone(target.label.clone())),
             Err(error) => return Err(InjectError::Failed(format!("{}: {error}", target.label))),
         }
-        let stop = Arc::new(Notify::new());
-        let crashes = Crashes { comeback, every: args.every.std(), deadline: cx.deadline, peers, armed };
-        let task = tokio::spawn(crashes.go_on(stop.clone()));
-        with_loops(|loops| loops.insert(cx.marker.to_owned(), (stop, task)));
+        let (stop, crashes) = (Arc::new(Notify::new()), Arc::new(AtomicU32::new(1)));
+        let every = args.every.std();
+        let crasher = Crasher { comeback, every, deadline: cx.deadline, peers, armed: Arc::new(armed), crashes: crashes.clone() };
+        let task = tokio::spawn(crasher.go_on(process.id, stop.clone()));
+        with_loops(|loops| loops.insert(cx.marker.to_owned(), Loop { stop, crashes, task }));
         Ok(())
     }
 
     async fn verify(&self, undo: &CrashLoopUndo) -> Result<Effect, VerifyError> {
-        let gone = undo.comeback.wait_gone(Duration::from_secs(2)).await.map_err(VerifyError)?;
-        let on = with_loops(|loops| loops.get(&undo.comeback.marker).is_some_and(|(_, task)| !task.is_finished()));
-        let evidence = match (gone, on) {
-            (true, true) => format!("{} has ended, and the loop goes on", undo.comeback.label),
-            (true, false) => format!("{} has ended, but the loop does not go on", undo.comeback.label),
-            (false, _) => format!("{} still runs", undo.comeback.label),
+        let (comeback, label) = (&undo.comeback, &undo.comeback.label);
+        let gone = comeback.wait_gone(DIES_WITHIN).await.map_err(VerifyError)?;
+        let crashes = with_loops(|loops| {
+            let on = loops.get(&comeback.marker).filter(|l| !l.task.is_finished())?;
+            Some(on.crashes.load(Ordering::Relaxed))
+        });
+        let (in_force, evidence) = match (gone, crashes) {
+            (true, Some(crashes)) => (true, format!("{label} was ended, {crashes} times by now, and the loop goes on")),
+            (true, None) => (false, format!("{label} has ended, but the loop does not go on")),
+            (false, _) => (false, format!("{label} still runs")),
         };
-        Ok(Effect { in_force: gone && on, evidence })
+        Ok(Effect { in_force, evidence })
     }
 
     async fn revert(&self, undo: &CrashLoopUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        if let Some((stop, task)) = with_loops(|loops| loops.remove(&undo.comeback.marker)) {
+        let mut after = String::new();
+        if let Some(Loop { stop, crashes, task }) = with_loops(|loops| loops.remove(&undo.comeback.marker)) {
             stop.notify_one();
             // It ends at its next look, and touches nothing after that.
             let _ = task.await;
+            after = format!(" after it was ended {} times", crashes.load(Ordering::Relaxed));
         }
-        undo.comeback.ensure(armed).await
+        let Reverted { how } = undo.comeback.ensure(armed, undo.comeback.ends_within(Signal::KILL)).await?;
+        Ok(Reverted { how: how + &after })
     }
 }
 
-struct Crashes {
+struct Crasher {
     comeback: Comeback,
     every: Duration,
     deadline: Option<Duration>,
     /// Processes of the same kind that are not this one's successors.
     peers: Vec<ProcessId>,
-    armed: Armed,
+    armed: Arc<Armed>,
+    crashes: Arc<AtomicU32>,
 }
 
-impl Crashes {
-    async fn go_on(self, stop: Arc<Notify>) {
-        let mut seen: Option<(ProcessId, Duration)> = None;
+impl Crasher {
+    async fn go_on(self, first: ProcessId, stop: Arc<Notify>) {
+        // Until it is gone it must not be taken for its own successor.
+        let _ = wait_gone(first, DIES_WITHIN).await;
+        let mut now: Option<(ProcessId, Duration)> = None;
         loop {
             tokio::select! {
                 biased;
@@ -164,26 +184,31 @@ impl Crashes {
             if self.deadline.is_some_and(|at| boottime() >= at) {
                 return;
             }
-            let Some(now) = self.successor().await else { continue };
-            match seen {
-                Some((id, since)) if id == now => {
-                    if boottime() >= since + self.every {
-                        let _ = now.signal(&self.armed, Signal::KILL);
-                        seen = None;
-                    }
-                }
-                _ => seen = Some((now, boottime())),
+            match now.filter(|(id, _)| id.state().is_some()) {
+                Some((id, since)) if boottime() >= since + self.every => self.crash(id).await,
+                Some(_) => {}
+                None => now = self.successor().await.map(|id| (id, boottime())),
             }
         }
     }
 
+    async fn crash(&self, id: ProcessId) {
+        if matches!(id.signal(&self.armed, Signal::KILL), Ok(true)) {
+            self.crashes.fetch_add(1, Ordering::Relaxed);
+        }
+        // Whoever reverts after this loop must not find it dying and take it for running.
+        let _ = wait_gone(id, DIES_WITHIN).await;
+    }
+
     /// The process that stands for the target now. With `relaunch` it is started if there is none.
     async fn successor(&self) -> Option<ProcessId> {
-        if self.comeback.back == Back::Relaunch {
-            return self.comeback.snapshot.relaunch(&self.armed, &self.comeback.marker).ok();
+        if let Some(snapshot) = self.comeback.snapshot.clone() {
+            let (armed, marker) = (self.armed.clone(), self.comeback.marker.clone());
+            // One that cannot be started now is tried again at the next look; the revert tells of it if it stays so.
+            return blocking(move || snapshot.relaunch(&armed, &marker)).await.ok()?.ok();
         }
-        let (snapshot, peers) = (self.comeback.snapshot.clone(), self.peers.clone());
-        let all = blocking(ProcessFacts::all).await.ok()?.ok()?;
-        all.iter().find(|p| snapshot.same(p) && !peers.contains(&p.id)).map(|p| p.id)
+        let likeness = self.comeback.likeness.clone();
+        let running = blocking(move || likeness.running()).await.ok()?.ok()?;
+        running.into_iter().find(|id| !self.peers.contains(id))
     }
 }

@@ -46,8 +46,23 @@ pub struct KillUndo {
     comeback: Comeback,
 }
 
-/// How long a signal other than `KILL` may take to end the process before that counts as no effect.
+/// How long a process that was asked to end (TERM, INT, QUIT) may take to do so.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// How long any other signal may take to end a process that has a handler for it.
+const HANDLES_WITHIN: Duration = Duration::from_millis(200);
+
+impl KillUndo {
+    /// How long the signal may take to end the process, if it does.
+    fn takes_effect_within(&self) -> Duration {
+        let signal = self.signal.0;
+        let caught = self.comeback.process.dispositions().is_some_and(|d| d.catches(signal));
+        match (caught, self.signal.asks_to_end()) {
+            (false, _) => self.comeback.ends_within(signal),
+            (true, true) => ENDS_WITHIN,
+            (true, false) => HANDLES_WITHIN,
+        }
+    }
+}
 
 impl Fault for Kill {
     type Args = KillArgs;
@@ -74,10 +89,6 @@ with: { signal: KILL, back: supervisor }
             let hint = "use `process.pause`, which also continues the process";
             errors.push(ArgError::field("signal", format!("{} stops a process and leaves it so", args.signal), Some(hint.to_owned())));
         }
-        if args.signal.harmless() {
-            let hint = "use KILL, TERM, HUP, USR1, USR2 or another that processes react to";
-            errors.push(ArgError::field("signal", format!("{} does nothing to most processes", args.signal), Some(hint.to_owned())));
-        }
         errors
     }
 
@@ -95,6 +106,14 @@ with: { signal: KILL, back: supervisor }
 
     async fn inject(&self, args: &KillArgs, target: &Target, cx: &Cx<'_, KillUndo>) -> Result<(), InjectError> {
         let process = facts(target).map_err(|e| InjectError::Failed(e.message))?;
+        let Some(dispositions) = process.id.dispositions() else { return Err(InjectError::TargetGone(target.label.clone())) };
+        let unheard = !dispositions.catches(args.signal.0) && (dispositions.ignores(args.signal.0) || args.signal.ignored_by_default());
+        if unheard {
+            return Err(InjectError::Failed(format!(
+                "{} ignores {}, so nothing was sent; choose another signal",
+                target.label, args.signal
+            )));
+        }
         let comeback = Comeback::capture(&process, args.back, args.within, cx.marker).await?;
         let armed = cx.arm(&KillUndo { signal: args.signal, comeback })?;
         match process.id.signal(&armed, args.signal.0) {
@@ -106,7 +125,7 @@ with: { signal: KILL, back: supervisor }
 
     async fn verify(&self, undo: &KillUndo) -> Result<Effect, VerifyError> {
         let (signal, label) = (undo.signal, &undo.comeback.label);
-        let gone = undo.comeback.wait_gone(ENDS_WITHIN).await.map_err(VerifyError)?;
+        let gone = undo.comeback.wait_gone(undo.takes_effect_within()).await.map_err(VerifyError)?;
         if gone {
             return Ok(Effect { in_force: true, evidence: format!("{label} has ended after {signal}") });
         }
@@ -117,6 +136,6 @@ with: { signal: KILL, back: supervisor }
     }
 
     async fn revert(&self, undo: &KillUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        undo.comeback.ensure(armed).await
+        undo.comeback.ensure(armed, undo.takes_effect_within()).await
     }
 }

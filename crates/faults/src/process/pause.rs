@@ -10,7 +10,7 @@ use squall_engine::{
 use squall_sys::process::{ProcessFacts, ProcessId, descendants};
 use squall_undo::{Armed, boottime};
 
-use super::{facts, pause_between_looks};
+use super::{blocking, facts, pause_between_looks};
 
 /// Stops a process.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Pause;
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PauseArgs {
-    /// Its children and their children too, as they are at that moment.
+    /// Its children and their children too. What was stopped before stays so afterwards.
     #[serde(default)]
     pub tree: bool,
 }
@@ -35,6 +35,31 @@ pub struct PauseUndo {
 
 /// The kernel stops each thread when it next comes by; one that waits for a disk may take a while.
 const STOPS_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// False if it is gone.
+fn stop(id: ProcessId, armed: &Armed) -> Result<bool, InjectError> {
+    id.signal(armed, Signal::STOP).map_err(|error| InjectError::Failed(format!("process {} cannot be stopped: {error}", id.pid)))
+}
+
+/// Stops whatever the first process of the undo has started. Those that stand still start no more, so this comes to an end.
+async fn stop_descendants(undo: &mut PauseUndo, cx: &Cx<'_, PauseUndo>) -> Result<(), InjectError> {
+    let root = undo.processes.first().map_or(0, |root| root.pid);
+    loop {
+        let all = blocking(ProcessFacts::all).await.map_err(InjectError::Failed)?.map_err(|e| InjectError::Failed(e.to_string()))?;
+        // What somebody else has stopped is not ours to continue.
+        let new = |id: &ProcessId| !undo.processes.contains(id) && id.state().is_some_and(|state| state != 'T');
+        let more: Vec<ProcessId> = descendants(&all, root).into_iter().filter(new).collect();
+        if more.is_empty() {
+            return Ok(());
+        }
+        undo.processes.extend(&more);
+        let armed = cx.arm(undo)?;
+        for id in more {
+            // One that has ended meanwhile needs no stop.
+            stop(id, &armed)?;
+        }
+    }
+}
 
 impl Fault for Pause {
     type Args = PauseArgs;
@@ -68,28 +93,16 @@ for: 30s
 
     async fn inject(&self, args: &PauseArgs, target: &Target, cx: &Cx<'_, PauseUndo>) -> Result<(), InjectError> {
         let process = facts(target).map_err(|e| InjectError::Failed(e.message))?;
-        let mut processes = vec![process.id];
-        if args.tree {
-            let all = ProcessFacts::all().map_err(|e| InjectError::Failed(e.to_string()))?;
-            processes.extend(descendants(&all, process.id.pid));
-        }
-        // What somebody else has stopped is not ours to continue.
-        processes.retain(|p| p.state() != Some('T'));
-        if processes.is_empty() {
+        let Some(state) = process.id.state() else { return Err(InjectError::TargetGone(target.label.clone())) };
+        if state == 'T' {
             return Err(InjectError::Failed(format!("{} is stopped already", target.label)));
         }
-        let armed = cx.arm(&PauseUndo { processes: processes.clone(), label: target.label.clone() })?;
-        for (index, id) in processes.iter().enumerate() {
-            let sent = id.signal(&armed, Signal::STOP);
-            match sent {
-                // A descendant that has ended meanwhile needs no stop.
-                Ok(false) if index > 0 => {}
-                Ok(true) => {}
-                Ok(false) => return Err(InjectError::TargetGone(target.label.clone())),
-                Err(error) => return Err(InjectError::Failed(format!("process {} cannot be stopped: {error}", id.pid))),
-            }
+        let mut undo = PauseUndo { processes: vec![process.id], label: target.label.clone() };
+        let armed = cx.arm(&undo)?;
+        if !stop(process.id, &armed)? {
+            return Err(InjectError::TargetGone(target.label.clone()));
         }
-        Ok(())
+        if args.tree { stop_descendants(&mut undo, cx).await } else { Ok(()) }
     }
 
     async fn verify(&self, undo: &PauseUndo) -> Result<Effect, VerifyError> {

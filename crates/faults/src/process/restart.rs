@@ -1,10 +1,8 @@
 //! `process.restart`: ends a process as an operator would, and has it back at once.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use squall_engine::{
     ArgError, Claim, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, PlannedChange, RevertError, Reverted, Target,
     Undone, VerifyError,
@@ -12,7 +10,7 @@ use squall_engine::{
 use squall_model::Time;
 use squall_undo::Armed;
 
-use super::back::{Back, Comeback, default_within};
+use super::back::{Back, Comeback, DIES_WITHIN, default_within};
 use super::facts;
 
 /// Restarts a process.
@@ -42,12 +40,18 @@ const fn relaunch() -> Back {
     Back::Relaunch
 }
 
-/// After SIGKILL the kernel only has to clean up.
-const DIES_WITHIN: Duration = Duration::from_secs(5);
+/// What is needed to have it running, whatever was reached.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestartUndo {
+    comeback: Comeback,
+    /// How long it has to end after SIGTERM.
+    grace: Time,
+}
 
 impl Fault for Restart {
     type Args = RestartArgs;
-    type Undo = Comeback;
+    type Undo = RestartUndo;
 
     const META: Meta = Meta {
         name: "process.restart",
@@ -87,10 +91,10 @@ with: { grace: 5s, back: relaunch }
         Ok(Plan { changes: vec![change], claims: vec![Claim(target.id.clone())], irreversible: false })
     }
 
-    async fn inject(&self, args: &RestartArgs, target: &Target, cx: &Cx<'_, Comeback>) -> Result<(), InjectError> {
+    async fn inject(&self, args: &RestartArgs, target: &Target, cx: &Cx<'_, RestartUndo>) -> Result<(), InjectError> {
         let process = facts(target).map_err(|e| InjectError::Failed(e.message))?;
         let comeback = Comeback::capture(&process, args.back, args.within, cx.marker).await?;
-        let armed = cx.arm(&comeback)?;
+        let armed = cx.arm(&RestartUndo { comeback: comeback.clone(), grace: args.grace })?;
         let send = |signal| process.id.signal(&armed, signal).map_err(|e| InjectError::Failed(format!("{}: {e}", target.label)));
         if !send(Signal::TERM)? {
             return Err(InjectError::TargetGone(target.label.clone()));
@@ -101,24 +105,28 @@ with: { grace: 5s, back: relaunch }
                 return Err(InjectError::Failed(format!("{} does not end, not even by SIGKILL", target.label)));
             }
         }
-        comeback.ensure(&armed).await.map(drop).map_err(|e| InjectError::Failed(e.0))
+        comeback.ensure(&armed, DIES_WITHIN).await.map(drop).map_err(|e| InjectError::Failed(e.0))
     }
 
-    async fn verify(&self, undo: &Comeback) -> Result<Effect, VerifyError> {
-        if undo.process.state().is_some() {
-            return Ok(Effect { in_force: false, evidence: format!("{} still runs", undo.label) });
+    async fn verify(&self, undo: &RestartUndo) -> Result<Effect, VerifyError> {
+        let comeback = &undo.comeback;
+        let seen = |in_force, evidence| Ok(Effect { in_force, evidence });
+        if comeback.process.state().is_some() {
+            return seen(false, format!("{} still runs", comeback.label));
         }
-        let evidence = match (undo.back, undo.replaced_by()) {
-            (Back::Relaunch, Some(new)) => format!("{} has ended, and process {} runs in its place", undo.label, new.pid),
-            (Back::Relaunch, None) => {
-                return Ok(Effect { in_force: false, evidence: format!("{} has ended and nothing runs in its place", undo.label) });
-            }
-            _ => format!("{} has ended, and its supervisor has started it again", undo.label),
-        };
-        Ok(Effect { in_force: true, evidence })
+        if let Some(new) = comeback.relaunched() {
+            return seen(true, format!("{} has ended, and process {} runs in its place", comeback.label, new.pid));
+        }
+        let running = comeback.running().await.map_err(VerifyError)?;
+        if running >= comeback.peers {
+            return seen(true, format!("{} has ended, and another of its kind was started", comeback.label));
+        }
+        seen(false, format!("{} has ended and nothing runs in its place", comeback.label))
     }
 
-    async fn revert(&self, undo: &Comeback, armed: &Armed) -> Result<Reverted, RevertError> {
-        undo.ensure(armed).await
+    async fn revert(&self, undo: &RestartUndo, armed: &Armed) -> Result<Reverted, RevertError> {
+        // Cut off between SIGTERM and its end, it may still be about to end.
+        let caught = undo.comeback.process.dispositions().is_some_and(|d| d.catches(Signal::TERM));
+        undo.comeback.ensure(armed, if caught { undo.grace.std() } else { undo.comeback.ends_within(Signal::TERM) }).await
     }
 }

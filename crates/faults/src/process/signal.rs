@@ -6,8 +6,9 @@ use rustix::process::Signal;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
+use squall_sys::process::{REALTIME, realtime_signal};
 
-/// A signal as users write it: `TERM`, `SIGTERM` or 15.
+/// A signal as users write it: `TERM`, `SIGTERM`, 15 or `RTMIN+3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignalName(pub Signal);
 
@@ -53,26 +54,41 @@ impl SignalName {
         [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU].contains(&self.0)
     }
 
-    /// Does nothing to a process that does not ask for it.
-    pub fn harmless(self) -> bool {
+    /// Does nothing to a process without a handler for it (signal(7), "Ign" and "Cont").
+    pub fn ignored_by_default(self) -> bool {
         [Signal::CHILD, Signal::CONT, Signal::URG, Signal::WINCH].contains(&self.0)
+    }
+
+    /// By convention a request to end, after which a process may first tidy up.
+    pub fn asks_to_end(self) -> bool {
+        [Signal::TERM, Signal::INT, Signal::QUIT].contains(&self.0)
     }
 
     fn by_name(text: &str) -> Option<Self> {
         let name = text.to_uppercase();
         let name = name.strip_prefix("SIG").unwrap_or(&name);
-        NAMES.iter().find(|(n, _)| *n == name).map(|(_, s)| Self(*s))
+        let named = NAMES.iter().find(|(n, _)| *n == name).map(|(_, s)| Self(*s));
+        named.or_else(|| {
+            let (end, offset) = [("RTMIN", *REALTIME.start()), ("RTMAX", *REALTIME.end())]
+                .into_iter()
+                .find_map(|(word, number)| Some((number, name.strip_prefix(word)?)))?;
+            let offset: i32 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
+            realtime_signal(end.checked_add(offset)?).map(Self)
+        })
     }
 
     fn by_number(number: i64) -> Option<Self> {
-        NAMES.iter().find(|(_, s)| i64::from(s.as_raw()) == number).map(|(_, s)| Self(*s))
+        let named = NAMES.iter().find(|(_, s)| i64::from(s.as_raw()) == number).map(|(_, s)| Self(*s));
+        named.or_else(|| realtime_signal(i32::try_from(number).ok()?).map(Self))
     }
 }
 
 impl fmt::Display for SignalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = NAMES.iter().find(|(_, s)| *s == self.0).map_or("?", |(n, _)| n);
-        write!(f, "SIG{name}")
+        match NAMES.iter().find(|(_, s)| *s == self.0) {
+            Some((name, _)) => write!(f, "SIG{name}"),
+            None => write!(f, "SIGRTMIN+{}", self.0.as_raw() - REALTIME.start()),
+        }
     }
 }
 
@@ -110,7 +126,7 @@ impl JsonSchema for SignalName {
         "Signal".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "integer"], "description": "A signal by name or number, such as TERM, SIGTERM or 15.", "examples": ["KILL", "TERM", 15] })
+        json_schema!({ "type": ["string", "integer"], "description": "A signal by name or number, such as TERM, SIGTERM, 15 or RTMIN+3.", "examples": ["KILL", "TERM", 15] })
     }
 }
 
@@ -124,6 +140,12 @@ mod tests {
             assert_eq!(serde_json::from_value::<SignalName>(text.into()).expect(text).to_string(), "SIGTERM");
         }
         assert_eq!(serde_json::from_value::<SignalName>(9.into()).expect("9"), SignalName::KILL);
-        assert!(serde_json::from_value::<SignalName>("TERN".into()).is_err());
+        for wrong in ["TERN", "RTMIN+31", "RTMAX+1", "RTMIN+x", "0", "65", "32"] {
+            assert!(serde_json::from_value::<SignalName>(wrong.into()).is_err(), "{wrong}");
+        }
+        for text in ["RTMIN+3", "SIGRTMIN+3", "37", "RTMAX-27"] {
+            let signal = serde_json::from_value::<SignalName>(text.into()).expect(text);
+            assert_eq!((signal.0.as_raw(), signal.to_string()), (37, "SIGRTMIN+3".to_owned()));
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! `process`: processes of this host, by what is known of them.
 
+use std::fmt;
+
 use regex::Regex;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer};
 use squall_engine::{ArgError, FindError, Target, TargetKind, TargetMeta};
 use squall_model::ProtectedProcess;
 use squall_sys::process::{ProcessFacts, listening_on, own_line, uid_of};
@@ -13,7 +15,7 @@ pub struct Process;
 
 /// Which processes. All of the conditions that are written must be met. Squall itself, its ancestors and descendants, process
 /// 1 and kernel threads never match.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProcessSelector {
     /// Its process id.
@@ -27,10 +29,10 @@ pub struct ProcessSelector {
     pub command_line: Option<String>,
     /// The user that it runs as: a name or a number.
     #[serde(default)]
-    pub user: Option<String>,
+    pub user: Option<NameOrNumber>,
     /// Its parent: a process id, or the parent's name.
     #[serde(default)]
-    pub parent: Option<String>,
+    pub parent: Option<NameOrNumber>,
     /// A TCP port that it listens on, or a UDP port that it is bound to.
     #[serde(default)]
     pub port: Option<u16>,
@@ -40,6 +42,77 @@ pub struct ProcessSelector {
     /// The control group that it is in, or one below: `/system.slice/nginx.service`.
     #[serde(default)]
     pub cgroup: Option<String>,
+}
+
+/// A name or a number, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameOrNumber(pub String);
+
+impl<'de> Deserialize<'de> for NameOrNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = NameOrNumber;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name or a number")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<NameOrNumber, E> {
+                Ok(NameOrNumber(text.to_owned()))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<NameOrNumber, E> {
+                Ok(NameOrNumber(number.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for NameOrNumber {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "NameOrNumber".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "minimum": 0 })
+    }
+}
+
+/// A selector, made ready to look at many processes.
+#[derive(Default)]
+struct Ready<'a> {
+    selector: ProcessSelector,
+    command_line: Option<Regex>,
+    uid: Option<u32>,
+    all: &'a [ProcessFacts],
+}
+
+impl<'a> Ready<'a> {
+    fn new(selector: &ProcessSelector, all: &'a [ProcessFacts]) -> Result<Self, FindError> {
+        let wrong = |e: regex::Error| FindError { message: e.to_string(), hint: None };
+        let command_line = selector.command_line.as_deref().map(Regex::new).transpose().map_err(wrong)?;
+        // Not in `check`: a manifest may be checked on another host.
+        let nobody = |user: &str| FindError {
+            message: format!("there is no user `{user}` on this host"),
+            hint: Some("write a name of /etc/passwd, or a number".to_owned()),
+        };
+        let uid = selector.user.as_ref().map(|user| uid_of(&user.0).ok_or_else(|| nobody(&user.0))).transpose()?;
+        Ok(Self { selector: selector.clone(), command_line, uid, all })
+    }
+
+    /// Everything but the port, which is looked up once for all.
+    fn matches(&self, process: &ProcessFacts) -> bool {
+        let s = &self.selector;
+        let in_unit = |unit: &str| process.unit().is_some_and(|of| of == unit || of.strip_suffix(".service") == Some(unit));
+        s.pid.is_none_or(|pid| process.id.pid == pid)
+            && s.name.as_deref().is_none_or(|name| named(process, name))
+            && self.command_line.as_ref().is_none_or(|regex| regex.is_match(&process.arguments.join(" ")))
+            && self.uid.is_none_or(|uid| uid == process.uid)
+            && s.parent.as_ref().is_none_or(|parent| is_parent(&parent.0, process.parent, self.all))
+            && s.unit.as_deref().is_none_or(in_unit)
+            && s.cgroup.as_deref().is_none_or(|group| process.cgroups.iter().any(|path| within(path, group)))
+    }
 }
 
 impl TargetKind for Process {
@@ -64,13 +137,6 @@ impl TargetKind for Process {
             let message = format!("not a regular expression: {}", error.to_string().lines().last().unwrap_or_default());
             errors.push(ArgError::field("commandLine", message, None));
         }
-        if let Some(user) = s.user.as_deref().filter(|user| uid_of(user).is_none()) {
-            errors.push(ArgError::field(
-                "user",
-                format!("there is no user `{user}` on this host"),
-                Some("write a name or a number".to_owned()),
-            ));
-        }
         if s.pid == Some(1) {
             errors.push(ArgError::field("pid", "process 1 is never a target", Some("without it the host is gone".to_owned())));
         }
@@ -81,7 +147,8 @@ impl TargetKind for Process {
         let failed = |e: std::io::Error| FindError { message: format!("processes cannot be listed: {e}"), hint: None };
         let all = ProcessFacts::all().map_err(failed)?;
         let own = own_line(&all);
-        let mut matches: Vec<&ProcessFacts> = all.iter().filter(|p| !own.contains(&p.id.pid) && matches_facts(selector, p, &all)).collect();
+        let ready = Ready::new(selector, &all)?;
+        let mut matches: Vec<&ProcessFacts> = all.iter().filter(|p| !own.contains(&p.id.pid) && ready.matches(p)).collect();
         if let Some(port) = selector.port.filter(|_| !matches.is_empty()) {
             let listeners = listening_on(port).map_err(failed)?;
             matches.retain(|p| listeners.contains(&p.id.pid));
@@ -94,18 +161,6 @@ fn target(process: &ProcessFacts) -> Target {
     let id = format!("process:{}:{}", process.id.pid, process.id.start_ticks);
     let facts = serde_json::to_value(process).unwrap_or_default();
     Target { kind: "process".into(), id, label: process.label(), facts }
-}
-
-/// Everything but the port, which is looked up once for all.
-fn matches_facts(selector: &ProcessSelector, process: &ProcessFacts, all: &[ProcessFacts]) -> bool {
-    let s = selector;
-    s.pid.is_none_or(|pid| process.id.pid == pid)
-        && s.name.as_deref().is_none_or(|name| named(process, name))
-        && s.command_line.as_deref().is_none_or(|regex| Regex::new(regex).is_ok_and(|r| r.is_match(&process.arguments.join(" "))))
-        && s.user.as_deref().is_none_or(|user| uid_of(user) == Some(process.uid))
-        && s.parent.as_deref().is_none_or(|parent| is_parent(parent, process.parent, all))
-        && s.unit.as_deref().is_none_or(|unit| process.unit() == Some(unit) || process.unit() == Some(&format!("{unit}.service")))
-        && s.cgroup.as_deref().is_none_or(|group| process.cgroups.iter().any(|path| within(path, group)))
 }
 
 fn named(process: &ProcessFacts, name: &str) -> bool {
@@ -127,11 +182,12 @@ fn within(path: &str, group: &str) -> bool {
 pub fn is_protected(entry: &ProtectedProcess, target: &Target) -> bool {
     let Ok(process) = serde_json::from_value::<ProcessFacts>(target.facts.clone()) else { return false };
     let ProtectedProcess { name, user, port, unit } = entry;
-    let selector = ProcessSelector { name: name.clone(), user: user.clone(), unit: unit.clone(), ..ProcessSelector::default() };
-    let says_something = name.is_some() || user.is_some() || port.is_some() || unit.is_some();
+    let user = user.clone().map(NameOrNumber);
+    let selector = ProcessSelector { name: name.clone(), user, unit: unit.clone(), ..ProcessSelector::default() };
+    let says_something = name.is_some() || selector.user.is_some() || port.is_some() || unit.is_some();
     // A port that cannot be looked up protects: better one experiment less than a broken line.
     let on_port = port.is_none_or(|port| listening_on(port).map_or(true, |pids| pids.contains(&process.id.pid)));
-    says_something && matches_facts(&selector, &process, &[]) && on_port
+    says_something && Ready::new(&selector, &[]).is_ok_and(|ready| ready.matches(&process)) && on_port
 }
 
 #[cfg(test)]

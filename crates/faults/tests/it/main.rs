@@ -1,3 +1,4 @@
 //! The faults against real processes.
 
+mod conformance;
 mod stressor;

@@ -1,0 +1,89 @@
+//! The table: each fault with a good target, good arguments and bad ones. One row a way back.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use squall_engine::AnyFault;
+use squall_faults::cpu::load::CpuLoad;
+use squall_faults::memory::leak::MemoryLeak;
+use squall_faults::memory::pressure::MemoryPressure;
+use squall_faults::memory::spike::MemorySpike;
+use squall_faults::stressor::Launcher;
+use squall_testkit::conformance::{Subject, World};
+
+use super::worlds::{Load, Maintenance, Marked, One, Supervision};
+
+/// Every row.
+pub fn table() -> Vec<Subject> {
+    processes().into_iter().chain(loads()).chain(customs()).collect()
+}
+
+fn row(row: &'static str, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
+    let name = row.split(' ').next().unwrap_or_default();
+    let fault = squall_faults::all().into_iter().find(|fault| fault.meta().name == name);
+    Subject { row, fault: fault.unwrap_or_else(|| panic!("{row} is no fault")), world, bad }
+}
+
+/// A fault whose stressor is the test's own program for it.
+fn load(name: &'static str, fault: impl AnyFault + 'static, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
+    Subject { row: name, fault: Arc::new(fault), world, bad }
+}
+
+fn processes() -> Vec<Subject> {
+    let kill = || vec![json!({ "signal": "STOP" }), json!({ "signal": "NOPE" }), json!({ "back": "somehow" }), json!({ "within": "5" })];
+    let crash_loop = || vec![json!({ "back": "none" }), json!({ "every": "1ms" }), json!({ "every": 1 })];
+    vec![
+        row("process.kill by relaunch", || Box::new(One::killed(json!({ "back": "relaunch" }))), kill()),
+        row("process.kill by TERM", || Box::new(One::killed(json!({ "signal": "TERM", "back": "relaunch" }))), kill()),
+        row("process.kill by a supervisor", || Box::new(Supervision::killed()), kill()),
+        row("process.pause of one", || Box::new(One::paused()), vec![json!({ "tree": "yes" })]),
+        row("process.pause of a tree", || Box::new(One::paused_tree()), vec![json!({ "tree": 1 })]),
+        row("process.restart by relaunch", || Box::new(One::restarted()), vec![json!({ "back": "none" }), json!({ "grace": "soon" })]),
+        row("process.restart by a supervisor", || Box::new(Supervision::restarted()), vec![json!({ "back": "none" })]),
+        row("process.crashLoop by relaunch", || Box::new(One::crashing()), crash_loop()),
+        row("process.crashLoop by a supervisor", || Box::new(Supervision::crashing()), crash_loop()),
+    ]
+}
+
+fn loads() -> Vec<Subject> {
+    let launcher = || Launcher::of_program(env!("CARGO_BIN_EXE_squall-stressor"));
+    vec![
+        load(
+            "cpu.load",
+            CpuLoad::with(launcher()),
+            || Box::new(Load::cpu()),
+            vec![json!({}), json!({ "load": "0%" }), json!({ "load": "50%", "cores": 0 }), json!({ "load": "50%", "meaning": "mine" })],
+        ),
+        load(
+            "memory.pressure",
+            MemoryPressure::with(launcher()),
+            || Box::new(Load::memory(|size| json!({ "size": size }))),
+            vec![json!({}), json!({ "size": "1MiB", "percent": "5%" }), json!({ "size": "12" })],
+        ),
+        load(
+            "memory.leak",
+            MemoryLeak::with(launcher()),
+            || Box::new(Load::memory(|size| json!({ "rate": "8MiB/s", "limit": size }))),
+            vec![json!({}), json!({ "rate": "0B/s" }), json!({ "rate": "10MiB" })],
+        ),
+        load(
+            "memory.spike",
+            MemorySpike::with(launcher()),
+            || Box::new(Load::memory(|size| json!({ "size": size }))),
+            vec![json!({}), json!({ "size": "0B" }), json!({ "size": "1MiB", "every": "1s" })],
+        ),
+    ]
+}
+
+fn customs() -> Vec<Subject> {
+    let commands = vec![json!({}), json!({ "inject": { "run": [] } }), json!({ "inject": { "run": ["true"], "env": { "A=B": "c" } } })];
+    let call = |url: &str| json!({ "inject": { "url": url } });
+    let calls = vec![
+        json!({}),
+        call("127.0.0.1:1"),
+        json!({ "inject": { "url": "http://127.0.0.1:1", "method": "P O" } }),
+        json!({ "inject": { "url": "http://127.0.0.1:1", "expectStatus": 7 } }),
+        json!({ "inject": { "url": "http://127.0.0.1:1", "headers": { "a b": "c" } } }),
+    ];
+    vec![row("custom.command", || Box::new(Marked::new()), commands), row("custom.http", || Box::new(Maintenance::new()), calls)]
+}
