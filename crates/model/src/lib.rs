@@ -25,6 +25,7 @@ mod ids;
 mod parse;
 mod policy;
 mod probe;
+mod scalar;
 mod semantics;
 mod step;
 mod target;

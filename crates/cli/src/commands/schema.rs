@@ -32,9 +32,9 @@ enum Kind {
 }
 
 /// Prints the schema.
+#[expect(clippy::needless_pass_by_value, reason = "every subcommand is called the same way")]
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
-    let Args { kind } = args;
-    match kind {
+    match args.kind {
         Kind::Experiment => cx.json(&squall_engine::experiment_schema(&registry()))?,
         Kind::Policy => cx.json(&squall_engine::policy_schema())?,
     }
