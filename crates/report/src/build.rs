@@ -126,7 +126,7 @@ const fn undone(undone: Undone) -> &'static str {
     match undone {
         Undone::Kernel => "the kernel removes it when Squall's process ends",
         Undone::Child => "a child process carries it and ends with Squall",
-        Undone::Ledger => "an undo in the ledger, done by the run, its watchdog or `squall recover`",
+        Undone::Ledger => "an undo in the ledger, done by the run, its watchdog or squall recover",
         Undone::Supervisor => "the target's own supervisor brings it back; Squall checks that",
         Undone::Depends => "depends on its arguments",
         Undone::Irreversible => "cannot be undone",

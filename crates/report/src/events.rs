@@ -13,7 +13,8 @@ const CHANGES: usize = 40;
 /// Every event worth telling: phases, injections, changes of probes, and what others asked for.
 pub(crate) fn lines(state: &State, records: &[Record], report: &Report, redactor: &Redactor) -> Vec<EventLine> {
     let mut out: Vec<EventLine> = Vec::new();
-    for span in &report.phases {
+    // An observation of no length is how the engine gets from the method to the revert.
+    for span in report.phases.iter().filter(|span| span.phase != "observe" || span.to - span.from > 50_000) {
         out.push(EventLine { at: span.from, mark: Mark::Step, text: phase(&span.phase).to_owned() });
     }
     for record in records {

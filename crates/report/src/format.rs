@@ -58,13 +58,30 @@ fn bytes(bytes: f64) -> String {
 
 /// A length of time in microseconds for people: `240ms`, `3.2s`, `1m05s`, `2h02m`.
 pub fn span(micros: u64) -> String {
-    let (millis, seconds) = (micros / 1000, micros / 1_000_000);
-    match millis {
-        0 if micros > 0 => format!("{micros}µs"),
-        0..1000 => format!("{millis}ms"),
-        1000..60_000 => format!("{}.{}s", seconds, millis / 100 % 10),
-        60_000..3_600_000 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    match micros {
+        0 => "0ms".into(),
+        1..1000 => format!("{micros}µs"),
+        1000..999_500 => format!("{}ms", (micros + 500) / 1000),
+        999_500..59_950_000 => moment(micros),
+        _ => {
+            let seconds = (micros + 500_000) / 1_000_000;
+            if seconds < 3600 {
+                format!("{}m{:02}s", seconds / 60, seconds % 60)
+            } else {
+                format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60)
+            }
+        }
+    }
+}
+
+/// A moment of a run, in microseconds since its start: `0.2s`, `83.1s`, `1h02m03s`.
+pub fn moment(micros: u64) -> String {
+    let tenths = (micros + 50_000) / 100_000;
+    let seconds = tenths / 10;
+    if seconds < 3600 {
+        format!("{seconds}.{}s", tenths % 10)
+    } else {
+        format!("{}h{:02}m{:02}s", seconds / 3600, seconds % 3600 / 60, seconds % 60)
     }
 }
 
@@ -125,9 +142,16 @@ mod tests {
 
     #[test]
     fn spans_are_read_at_a_glance() {
-        for (micros, shown) in
-            [(0, "0ms"), (900, "900µs"), (240_000, "240ms"), (3_290_000, "3.2s"), (65_000_000, "1m05s"), (7_320_000_000, "2h02m")]
-        {
+        for (micros, shown) in [
+            (0, "0ms"),
+            (900, "900µs"),
+            (240_000, "240ms"),
+            (3_290_000, "3.3s"),
+            (5_982_000, "6.0s"),
+            (59_990_000, "1m00s"),
+            (65_000_000, "1m05s"),
+            (7_320_000_000, "2h02m"),
+        ] {
             assert_eq!(span(micros), shown);
         }
     }

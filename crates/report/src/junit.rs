@@ -4,7 +4,7 @@
 use askama::Template;
 use squall_model::Verdict;
 
-use crate::format::span;
+use crate::format::{moment, span};
 use crate::model::{ProbeStatus, Report};
 
 #[derive(Template)]
@@ -64,7 +64,7 @@ pub(crate) fn suite(report: &Report) -> Result<String, askama::Error> {
             ("squall", xml(&facts.squall)),
         ],
         cases,
-        out: xml(&report.events.iter().map(|e| format!("{:>8}  {} {}\n", span(e.at), e.mark.sign(), e.text)).collect::<String>()),
+        out: xml(&report.events.iter().map(|e| format!("{:>8}  {} {}\n", moment(e.at), e.mark.sign(), e.text)).collect::<String>()),
     };
     Ok(suite.render()? + "\n")
 }

@@ -26,7 +26,7 @@ static SECRET_NAME: LazyLock<Regex> = LazyLock::new(|| {
 static IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
     let names = r"[\w-]*(?:token|passw(?:or)?d|passphrase|secret|api[-_]?key|access[-_]?key|private[-_]?key|credential)[\w-]*";
     let pattern = format!(
-        r#"(?i)\b(?:(?P<header>(?:proxy-)?authorization|(?:set-)?cookie)|(?P<name>{names}))(?P<sign>["']?\s*[:=]\s*["']?)(?:(?P<rest>[^"'\n,}}\]]+))"#
+        r#"(?i)\b(?:(?P<header>(?:proxy-)?authorization|(?:set-)?cookie)|(?P<name>{names}))(?P<sign>["']?\s*[:=]\s*["']?)(?:(?P<rest>[^"'`\n,}}\]]+))"#
     );
     Regex::new(&pattern).expect("a good pattern")
 });
@@ -77,7 +77,7 @@ impl Redactor {
                 // A header's value goes on to the end of the string, another's only to the next space.
                 let end = if found.name("header").is_some() { rest.len() } else { rest.find(char::is_whitespace).unwrap_or(rest.len()) };
                 let before = &found[0][..found[0].len() - rest.len()];
-                if rest[..end].is_empty() { found[0].to_owned() } else { format!("{before}{REDACTED}{}", &rest[end..]) }
+                if done(&rest[..end]) { found[0].to_owned() } else { format!("{before}{REDACTED}{}", &rest[end..]) }
             })
             .into_owned()
     }
@@ -88,6 +88,14 @@ impl Redactor {
         strip(&mut value);
         self.text(&value.to_string())
     }
+}
+
+/// Nothing is left to take out: it was done before, or the value stands in a block below.
+fn done(value: &str) -> bool {
+    value.is_empty()
+        || value.starts_with("[redacted")
+        || value.trim_matches(['-', '+', ' ']) == "|"
+        || value.trim_matches(['-', '+', ' ']) == ">"
 }
 
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use squall_model::Dimension;
 
-use crate::format::{clip, number, span, value};
+use crate::format::{clip, moment, number, value};
 use crate::model::{InjectionReport, ProbeReport, Report};
 use crate::series::{Column, Gap, reduce, strips};
 use crate::ticks::{Axis, elapsed, values};
@@ -13,7 +13,7 @@ use crate::ticks::{Axis, elapsed, values};
 /// Width of every chart, in its own units (pixels where there is room).
 pub(crate) const WIDTH: f64 = 960.0;
 /// Left of the plot: names and values. The same in every chart, so that moments stand under each other.
-pub(crate) const LEFT: f64 = 150.0;
+pub(crate) const LEFT: f64 = 136.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
 const PLOT: f64 = 150.0;
@@ -200,7 +200,7 @@ fn violations<'a>(out: &mut String, columns: impl Iterator<Item = &'a Column>, y
 
 fn points(pieces: &[Vec<Column>], gaps: &[Gap], probe: &ProbeReport) -> Vec<(f64, String)> {
     let mut out: Vec<(f64, String)> = pieces.iter().flatten().map(|c| (c.x, told(c, probe))).collect();
-    out.extend(gaps.iter().map(|g| (g.from.midpoint(g.to), format!("{} · ? could not be measured: {}", span(g.at), clip(&g.why, 80)))));
+    out.extend(gaps.iter().map(|g| (g.from.midpoint(g.to), format!("{} · ? could not be measured: {}", moment(g.at), clip(&g.why, 80)))));
     out.sort_by(|a, b| a.0.total_cmp(&b.0));
     out
 }
@@ -213,7 +213,7 @@ fn told(column: &Column, probe: &ProbeReport) -> String {
         format!("{} to {} ({} samples)", shown(column.min), shown(column.max), column.samples)
     };
     let bad = if column.violated.is_some() { format!(" · ✗ expected {}", probe.expectation) } else { String::new() };
-    format!("{} · {values}{bad}", span(column.at))
+    format!("{} · {values}{bad}", moment(column.at))
 }
 
 fn strip(report: &Report, probe: &ProbeReport, times: &Times) -> String {
@@ -225,7 +225,7 @@ fn strip(report: &Report, probe: &ProbeReport, times: &Times) -> String {
     };
     let points: Vec<(f64, String)> = strips
         .iter()
-        .map(|s| (s.from.midpoint(s.to), format!("{} · {}{}", span(s.at), words(s), if s.violated { " · ✗" } else { "" })))
+        .map(|s| (s.from.midpoint(s.to), format!("{} · {}{}", moment(s.at), words(s), if s.violated { " · ✗" } else { "" })))
         .collect();
     let mut out = String::new();
     open(&mut out, TOP + STRIP + BOTTOM, &format!("{} over time", probe.name), &points);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::format::{clip, span};
+use crate::format::{clip, moment};
 use crate::model::{Point, Report};
 use crate::svg::{LEFT, Times, WIDTH, esc, open, windows};
 
@@ -63,7 +63,7 @@ fn draw(out: &mut String, line: &Line, y: f64) {
         r#"<text class="row" x="{:.1}" y="{:.1}" text-anchor="end">{}<title>{}</title></text>"#,
         LEFT - 8.0,
         y + 12.0,
-        esc(&clip(&line.label, 22)),
+        esc(&clip(&line.label, 20)),
         esc(&line.label)
     );
     let _ = write!(out, r#"<path class="base" d="M{LEFT} {0:.1}H{1:.1}"/>"#, y + 8.0, Times::end());
@@ -88,8 +88,8 @@ fn phases(out: &mut String, report: &Report, times: &Times) {
             r#"<rect class="phase {}" x="{x:.1}" y="{TOP}" width="{width:.1}" height="20"><title>{} {} to {}</title></rect>"#,
             phase.phase,
             phase.phase,
-            span(phase.from),
-            span(phase.to)
+            moment(phase.from),
+            moment(phase.to)
         );
         if width > phase.phase.len() as f64 * 6.5 + 8.0 {
             let _ = write!(
@@ -111,7 +111,7 @@ fn targets(report: &Report, times: &Times) -> Vec<Line> {
         let (from, to) = injection.window(report.facts.duration);
         let class = if injection.in_force.is_none() { "bar failed" } else { "bar fault" };
         let to = if injection.in_force.is_none() { from } else { to };
-        let title = format!("{} ({}) on {}, {} to {}", injection.step, injection.fault, injection.target, span(from), span(to));
+        let title = format!("{} ({}) on {}, {} to {}", injection.step, injection.fault, injection.target, moment(from), moment(to));
         let bar = Bar { class, from: times.x(from), to: times.x(to), title };
         if let Some(index) = lines.iter().position(|line| line.label == injection.target) {
             lines[index].bars.push(bar);
@@ -158,7 +158,7 @@ fn runs(samples: &[Point], times: &Times, class: &'static str, word: &str, is: i
             bar.to = x;
         }
         if now && !open && bars.last().is_none_or(|bar| x - bar.to > NEAR) {
-            bars.push(Bar { class, from: x, to: x, title: format!("{word} from {}", span(sample.at)) });
+            bars.push(Bar { class, from: x, to: x, title: format!("{word} from {}", moment(sample.at)) });
         }
         open = now;
     }
@@ -171,7 +171,7 @@ fn guards(report: &Report, times: &Times) -> Vec<Line> {
             let x = times.x(at);
             Bar { class: "bar stop-bar", from: (x - 3.0).min(WIDTH - 8.0), to: x + 3.0, title: guard.why.clone().unwrap_or_default() }
         });
-        Line { label: format!("guard {}", guard.probe), bars: bars.into_iter().collect() }
+        Line { label: format!("⚑ {}", guard.probe), bars: bars.into_iter().collect() }
     };
     report.guards.iter().map(line).collect()
 }

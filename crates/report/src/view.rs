@@ -3,7 +3,7 @@
 use squall_model::{Dimension, TrafficSummary};
 
 use crate::events::{by_whom, verdict_mark};
-use crate::format::{count, number, span};
+use crate::format::{count, moment, number, span};
 use crate::model::{InjectionReport, Mark, ProbeReport, Report, Stage};
 
 /// Text for "there is none".
@@ -120,7 +120,7 @@ impl View {
                 .collect(),
             actions: report.actions.iter().map(|a| a.action.clone()).collect(),
             traffic: report.traffic.iter().map(traffic).collect(),
-            events: report.events.iter().map(|e| Row { mark: e.mark, what: span(e.at), text: e.text.clone() }).collect(),
+            events: report.events.iter().map(|e| Row { mark: e.mark, what: moment(e.at), text: e.text.clone() }).collect(),
             manifest: report.manifest.trim_end().to_owned(),
         }
     }
@@ -168,7 +168,7 @@ fn probe(probe: &ProbeReport) -> ProbeView {
     let time = |time: Option<u64>| time.map_or_else(|| NONE.to_owned(), span);
     let mut times = Vec::new();
     if !probe.expectation.is_empty() {
-        times.push(("First violation", time(probe.first_violation)));
+        times.push(("First violation", probe.first_violation.map_or_else(|| NONE.to_owned(), moment)));
         times.push(("Longest violation", time(probe.longest_violation)));
         times.push(("Time to detect", time(probe.time_to_detect)));
         times.push(("Time to recover", time(probe.time_to_recover)));
@@ -195,7 +195,7 @@ fn injection(injection: &InjectionReport) -> InjectionView {
     let reverted = match (injection.reverted, injection.by, injection.stuck) {
         (Some(at), Some(by), _) => Row {
             mark: Mark::Good,
-            what: format!("reverted at {}{}", span(at), by_whom(by)),
+            what: format!("reverted at {}{}", moment(at), by_whom(by)),
             text: injection.how.clone().unwrap_or_default(),
         },
         (None, Some(by), _) => Row {
@@ -208,9 +208,9 @@ fn injection(injection: &InjectionReport) -> InjectionView {
         _ => Row { mark: Mark::Unsure, what: "no revert in the journal".into(), text: String::new() },
     };
     let when = match (injection.in_force, injection.reverted) {
-        (Some(from), Some(to)) => format!("{} to {} ({})", span(from), span(to), span(to.saturating_sub(from))),
-        (Some(from), None) => format!("from {}", span(from)),
-        (None, _) => format!("begun at {}", span(injection.begun)),
+        (Some(from), Some(to)) => format!("{} to {} ({})", moment(from), moment(to), span(to.saturating_sub(from))),
+        (Some(from), None) => format!("from {}", moment(from)),
+        (None, _) => format!("begun at {}", moment(injection.begun)),
     };
     InjectionView {
         number: injection.injection.0,
@@ -231,7 +231,7 @@ fn guards(report: &Report) -> Vec<Row> {
         mark: if guard.tripped { Mark::Bad } else { Mark::Good },
         what: format!("{}: abort at {}", guard.probe, guard.condition),
         text: match (guard.tripped, guard.at) {
-            (true, Some(at)) => format!("stopped the run at {}: {}", span(at), guard.why.as_deref().unwrap_or_default()),
+            (true, Some(at)) => format!("stopped the run at {}: {}", moment(at), guard.why.as_deref().unwrap_or_default()),
             _ => "did not trip".into(),
         },
     };

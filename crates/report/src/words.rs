@@ -1,10 +1,10 @@
 //! The parts of a report that are sentences: headline, what was learned, failure analysis, things to do.
 
 use squall_engine::{State, Stop};
-use squall_model::Verdict;
+use squall_model::{Dimension, Verdict};
 
 use crate::build::action;
-use crate::format::{count, list, number, span};
+use crate::format::{count, list, moment, number, span};
 use crate::model::{Analysis, InjectionReport, ProbeReport, ProbeStatus, Report};
 
 /// Fills in what follows from the rest of the report.
@@ -86,13 +86,17 @@ fn learned(report: &Report) -> Vec<String> {
 fn of_probe(probe: &ProbeReport) -> Option<String> {
     let shown = |stage: &crate::model::Stage| stage.numbers.map(|n| number(n.median, probe.dimension));
     let from_to = || match (shown(&probe.before), shown(&probe.during)) {
-        (Some(before), Some(during)) => format!(": median {before} before, {during} under the fault"),
+        (Some(before), Some(during)) if before != during => format!(": median {before} before, {during} under the fault"),
         _ => String::new(),
     };
     Some(match probe.status {
         ProbeStatus::Held => format!("{} stayed {}{}.", probe.name, probe.expectation, from_to()),
         ProbeStatus::Violated => {
-            let worst = probe.worst.as_ref().map(|w| format!(": it was {w} at its worst")).unwrap_or_default();
+            let worst = match (&probe.worst, probe.dimension) {
+                (Some(answer), Dimension::Text) => format!(": it answered `{answer}`"),
+                (Some(value), _) => format!(": it was {value} at its worst"),
+                (None, _) => String::new(),
+            };
             let longest =
                 probe.longest_violation.filter(|t| *t > 0).map(|t| format!(", for up to {} without a pause", span(t))).unwrap_or_default();
             let stay = if probe.first_violation.is_some() { "did not stay" } else { "did not come back to" };
@@ -121,7 +125,7 @@ fn analysis(report: &Report) -> Vec<Analysis> {
             metric: format!("guard on {}", guard.probe),
             expected: format!("never {}", guard.condition),
             actual: guard.why.clone().unwrap_or_default(),
-            happened: vec![format!("stopped the run at {}", span(guard.at.unwrap_or_default()))],
+            happened: vec![format!("stopped the run at {}", moment(guard.at.unwrap_or_default()))],
         });
     }
     for injection in report.injections.iter().filter(|i| i.error.is_some() || i.verified == Some(false)) {
@@ -139,7 +143,7 @@ fn analysis(report: &Report) -> Vec<Analysis> {
         });
     }
     if out.is_empty() {
-        let happened = report.stop.iter().map(|stop| format!("at {}", span(stop.at))).collect();
+        let happened = report.stop.iter().map(|stop| format!("at {}", moment(stop.at))).collect();
         out.push(Analysis {
             metric: "the run".into(),
             expected: "to be carried out to its end".into(),
@@ -156,7 +160,7 @@ fn of_violation(report: &Report, probe: &ProbeReport) -> Option<Analysis> {
         ProbeStatus::Violated => {}
         ProbeStatus::Unsteady => happened.push("before anything was touched".to_owned()),
         ProbeStatus::Unmeasured => {
-            happened.extend(probe.samples.iter().find_map(|s| Some(format!("first at {}: {}", span(s.at), s.error.as_ref()?))));
+            happened.extend(probe.samples.iter().find_map(|s| Some(format!("first at {}: {}", moment(s.at), s.error.as_ref()?))));
         }
         ProbeStatus::Held | ProbeStatus::Watched | ProbeStatus::Untested => return None,
     }
@@ -165,7 +169,7 @@ fn of_violation(report: &Report, probe: &ProbeReport) -> Option<Analysis> {
             report.injections.iter().filter(|i| in_force_at(i, at)).map(|i| format!("{} on {}", i.step, i.target)).collect();
         let during =
             if by_then.is_empty() { "no fault in force at that moment".to_owned() } else { format!("with {} in force", list(&by_then, 3)) };
-        happened.push(format!("first violated at {}, {during}", span(at)));
+        happened.push(format!("first violated at {}, {during}", moment(at)));
     }
     happened.extend(probe.time_to_detect.map(|t| format!("known {} after the first fault came into force", span(t))));
     happened.extend(probe.longest_violation.filter(|t| *t > 0).map(|t| format!("violated for up to {} without a pause", span(t))));
@@ -195,10 +199,10 @@ fn in_force_at(injection: &InjectionReport, at: u64) -> bool {
 }
 
 fn fate(injection: &InjectionReport) -> Vec<String> {
-    let mut out = vec![format!("begun at {}", span(injection.begun))];
-    out.extend(injection.in_force.map(|at| format!("in force at {}", span(at))));
+    let mut out = vec![format!("begun at {}", moment(injection.begun))];
+    out.extend(injection.in_force.map(|at| format!("in force at {}", moment(at))));
     out.push(match injection.reverted {
-        Some(at) => format!("gone at {}", span(at)),
+        Some(at) => format!("gone at {}", moment(at)),
         None if injection.stuck => "not reverted: run `squall recover`".into(),
         None => "never touched its target".into(),
     });

@@ -1,0 +1,5 @@
+//! The four formats of one report, from journals as the engine writes them.
+
+mod fixture;
+mod formats;
+mod page;
