@@ -41,11 +41,11 @@ pub struct Global {
     /// Print only results and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// When to use colours: auto looks at the terminal and at NO_COLOR
+    /// When to use colours: auto looks at the terminal and at `NO_COLOR`
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Colour,
     /// Where runs, their undo ledgers and the journal are kept
-    #[arg(long, global = true, value_name = "DIR", env = "SQUALL_STATE_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "SQUALL_STATE_DIR", hide_env_values = true)]
     pub state_dir: Option<PathBuf>,
 }
 
@@ -53,6 +53,7 @@ macro_rules! subcommands {
     ($($(#[$attribute:meta])* $variant:ident => $module:ident,)*) => {
         /// The subcommands, in the order of `--help`.
         #[derive(Debug, Subcommand)]
+        #[expect(clippy::large_enum_variant, reason = "there is one of it, for as long as the program runs")]
         pub enum Command {
             $($(#[$attribute])* $variant(commands::$module::Args),)*
         }

@@ -141,6 +141,7 @@ impl Context {
     }
 
     /// A line of result on standard output, quiet or not.
+    #[expect(clippy::unused_self, reason = "whoever prints has been given the right to")]
     pub fn result(&self, line: impl AsRef<str>) -> anyhow::Result<()> {
         write_line(&mut io::stdout().lock(), line.as_ref())
     }

@@ -35,7 +35,7 @@ fn trim(number: f64) -> String {
 
 fn seconds(seconds: f64) -> String {
     match seconds.abs() {
-        s if s == 0.0 => "0s".into(),
+        0.0 => "0s".into(),
         s if s < 1e-3 => format!("{}µs", trim(seconds * 1e6)),
         s if s < 0.9995 => format!("{}ms", trim(seconds * 1e3)),
         s if s < 120.0 => format!("{}s", trim(seconds)),

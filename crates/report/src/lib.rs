@@ -60,7 +60,7 @@ impl Report {
         html::page(self).map_err(|e| RenderError { format: "HTML", reason: e.to_string() })
     }
 
-    /// The same content as CommonMark with tables.
+    /// The same content as `CommonMark` with tables.
     pub fn markdown(&self) -> Result<String, RenderError> {
         markdown::page(self).map_err(|e| RenderError { format: "Markdown", reason: e.to_string() })
     }

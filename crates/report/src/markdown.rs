@@ -1,4 +1,4 @@
-//! The report as CommonMark with tables (GitHub Flavored Markdown).
+//! The report as `CommonMark` with tables (GitHub Flavored Markdown).
 
 use askama::Template;
 

@@ -135,7 +135,7 @@ impl Found {
         };
         match value {
             Value::String(text) => {
-                keep(text.split_once(' ').filter(|(scheme, _)| is_scheme(scheme)).map_or(text.as_str(), |(_, rest)| rest))
+                keep(text.split_once(' ').filter(|(scheme, _)| is_scheme(scheme)).map_or(text.as_str(), |(_, rest)| rest));
             }
             other => collect(other, &mut keep),
         }

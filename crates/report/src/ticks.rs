@@ -122,7 +122,7 @@ fn binary_step(range: f64, count: usize) -> f64 {
     2_f64.powf((range / count as f64).max(1e-9).log2().ceil())
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful of decimals")]
+#[expect(clippy::cast_sign_loss, reason = "a handful of decimals")]
 fn decimals(step: f64) -> usize {
     (0..9)
         .find(|d| {

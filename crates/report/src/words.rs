@@ -75,7 +75,7 @@ fn learned(report: &Report) -> Vec<String> {
     match (report.recovery.recovered, report.recovery.took) {
         (Some(true), Some(took)) => out.push(format!("It was steady again {} after everything was put back.", span(took))),
         (Some(false), _) => {
-            out.push(format!("It was not steady again within {} after everything was put back.", span(report.recovery.within)))
+            out.push(format!("It was not steady again within {} after everything was put back.", span(report.recovery.within)));
         }
         _ if tested && report.verdict.is_some() => out.push("Whether it recovers was not looked at.".into()),
         _ => {}
@@ -175,10 +175,10 @@ fn of_violation(report: &Report, probe: &ProbeReport) -> Option<Analysis> {
     happened.extend(probe.longest_violation.filter(|t| *t > 0).map(|t| format!("violated for up to {} without a pause", span(t))));
     match (probe.time_to_recover, report.recovery.recovered) {
         (Some(t), _) if probe.first_violation.is_some() => {
-            happened.push(format!("as expected again {} after everything was put back", span(t)))
+            happened.push(format!("as expected again {} after everything was put back", span(t)));
         }
         (None, Some(false)) if probe.status == ProbeStatus::Violated => {
-            happened.push("not as expected again after everything was put back".into())
+            happened.push("not as expected again after everything was put back".into());
         }
         _ => {}
     }
@@ -222,7 +222,7 @@ fn actions(report: &Report) -> Vec<crate::Action> {
         Some(Verdict::Aborted) => out.push(action("Decide whether the reason for the stop is a finding, and run again".into())),
         Some(Verdict::Inconclusive) => out.push(action("Make the missing measurements possible, and run again".into())),
         Some(Verdict::Failed) => {
-            out.push(action("Check that nothing is left (`squall recover`), and mend what kept Squall from its work".into()))
+            out.push(action("Check that nothing is left (`squall recover`), and mend what kept Squall from its work".into()));
         }
         None => out.push(action("Check that nothing is left (`squall recover`)".into())),
     }

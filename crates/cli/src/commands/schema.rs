@@ -32,7 +32,6 @@ enum Kind {
 }
 
 /// Prints the schema.
-#[expect(clippy::needless_pass_by_value, reason = "every subcommand is called the same way")]
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     match args.kind {
         Kind::Experiment => cx.json(&squall_engine::experiment_schema(&registry()))?,

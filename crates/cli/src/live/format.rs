@@ -120,6 +120,6 @@ mod tests {
     fn spans_are_read_at_a_glance() {
         assert_eq!(span(Duration::from_millis(3290)), "3.2s");
         assert_eq!(span(Duration::from_secs(65)), "1m05s");
-        assert_eq!(span(Duration::from_secs(7320)), "2h02m");
+        assert_eq!(span(Duration::from_mins(122)), "2h02m");
     }
 }

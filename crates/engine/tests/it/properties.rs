@@ -114,7 +114,6 @@ struct World<'a, 'b> {
 }
 
 impl World<'_, '_> {
-    #[expect(clippy::needless_pass_by_value, reason = "events are made where they happen")]
     fn event(&mut self, event: Event) {
         let before = self.state.phase;
         self.records.push(Record { seq: self.records.len() as u64, at: self.now, event: event.clone() });
