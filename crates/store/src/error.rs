@@ -164,3 +164,24 @@ impl StoreError {
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_a_user_can_do_something_about_has_a_hint() {
+        let path = Path::new("/var/lib/squall/squall.db");
+        let of = |code| StoreError::from_sqlite(path, &rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+        assert!(matches!(of(ffi::SQLITE_FULL), StoreError::Full { .. }));
+        assert!(matches!(of(ffi::SQLITE_BUSY_SNAPSHOT), StoreError::Busy { .. }));
+        assert!(matches!(of(ffi::SQLITE_CORRUPT), StoreError::Damaged { .. }));
+        assert!(matches!(of(ffi::SQLITE_READONLY), StoreError::Open { .. }));
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_BUSY, ffi::SQLITE_NOTADB, ffi::SQLITE_CANTOPEN] {
+            let error = of(code);
+            assert!(error.hint().is_some() && error.to_string().contains("/var/lib/squall/squall.db"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The journal's format on disk: what an older squall wrote, this one reads; what a newer one wrote, it refuses.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+use squall_model::{Event, JOURNAL_VERSION, Record};
+use squall_store::{MemoryStore, RunStore, SCHEMA_VERSION, Store, StoreError};
+
+use crate::sample::{first, run};
+
+/// One record a line, as version 1 wrote them. Never edited: a change of the format is a new file.
+const JOURNAL_V1: &str = include_str!("../golden/journal-v1.jsonl");
+
+/// A database as version 1 made it, as SQL, with the journal above in it.
+const SCHEMA_V1: &str = include_str!("../golden/schema-v1.sql");
+
+fn golden() -> Vec<Record> {
+    JOURNAL_V1.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+#[test]
+fn the_journal_of_version_1_is_read_and_written_as_it_was() {
+    assert_eq!(JOURNAL_VERSION, 1, "a new version needs a golden file of its own, and this test stays");
+    for (record, line) in golden().iter().zip(JOURNAL_V1.lines()) {
+        assert_eq!(serde_json::to_string(record).expect("written"), line);
+    }
+}
+
+#[test]
+fn the_golden_journal_has_every_event_there_is() {
+    let schema = serde_json::to_value(schemars::schema_for!(Event)).expect("JSON");
+    let variants = schema["oneOf"].as_array().expect("variants").iter();
+    let known: BTreeSet<String> = variants
+        .flat_map(|v| match v["properties"].as_object() {
+            Some(properties) => properties.keys().cloned().collect::<Vec<_>>(),
+            None => v["enum"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .chain(v.get("const"))
+                .filter_map(|name| name.as_str().map(str::to_owned))
+                .collect(),
+        })
+        .collect();
+    let seen: BTreeSet<String> = golden()
+        .iter()
+        .map(|record| match serde_json::to_value(&record.event).expect("JSON") {
+            serde_json::Value::String(name) => name,
+            value => value.as_object().and_then(|o| o.keys().next().cloned()).expect("a name"),
+        })
+        .collect();
+    assert_eq!(known.difference(&seen).collect::<Vec<_>>(), Vec::<&String>::new(), "these are not in the golden file");
+}
+
+#[test]
+fn both_stores_keep_the_golden_journal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let sqlite = Store::open(&directory.path().join("squall.db")).expect("opened");
+    let memory = MemoryStore::new();
+    let stores: [&dyn RunStore; 2] = [&sqlite, &memory];
+    for store in stores {
+        let records = golden();
+        let Event::Started(started) = &records[0].event else { panic!("no start") };
+        store.append(&started.run, &records, true).expect("appended");
+        assert_eq!(store.records(&started.run).expect("read"), records);
+    }
+}
+
+#[test]
+fn a_database_of_version_1_is_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("squall.db");
+    Connection::open(&path).expect("made").execute_batch(SCHEMA_V1).expect("filled");
+    let store = Store::open(&path).expect("opened");
+    let records = store.records(&store.resolve("latest").expect("a run")).expect("read");
+    assert_eq!(records, golden());
+}
+
+#[test]
+fn a_newer_database_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("squall.db");
+    drop(Store::open(&path).expect("made"));
+    Connection::open(&path).expect("opened").pragma_update(None, "user_version", SCHEMA_VERSION + 1).expect("aged");
+    let error = Store::open(&path).expect_err("newer");
+    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(error.hint().expect("a hint").contains("newer squall"));
+}
+
+#[test]
+fn somebody_elses_database_is_left_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("squall.db");
+    Connection::open(&path).expect("made").execute_batch("CREATE TABLE theirs (x)").expect("filled");
+    let error = Store::open(&path).expect_err("foreign");
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
+    let tables: i64 =
+        Connection::open(&path).expect("opened").query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0)).expect("counted");
+    assert_eq!(tables, 1);
+}
+
+#[test]
+fn the_database_can_only_be_added_to() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("squall.db");
+    let store = Store::open(&path).expect("made");
+    store.append(&run(1), &[first(&run(1), "one")], false).expect("appended");
+    let other = Connection::open(&path).expect("opened");
+    for sql in ["UPDATE events SET body = '{}'", "DELETE FROM events"] {
+        let error = other.execute(sql, []).expect_err("refused").to_string();
+        assert!(error.contains("append-only"), "{error}");
+    }
+}
