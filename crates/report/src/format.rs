@@ -93,6 +93,12 @@ pub fn clip(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(std::iter::once('…')).collect()
 }
 
+/// On one line and without control characters, which could do anything to a terminal: what is shown may come from the
+/// tested system.
+pub fn clean(text: &str) -> String {
+    text.trim().chars().map(|c| if c.is_control() { '·' } else { c }).collect()
+}
+
 /// `1 sample`, `3 samples`.
 pub fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
@@ -130,6 +136,11 @@ mod tests {
         for (n, dimension, shown) in cases {
             assert_eq!(number(n, dimension), shown);
         }
+    }
+
+    #[test]
+    fn what_the_tested_system_says_cannot_command_a_terminal() {
+        assert_eq!(clean("ok\x1b[2J\n"), "ok·[2J");
     }
 
     #[test]

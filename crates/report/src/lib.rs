@@ -29,7 +29,7 @@ mod view;
 mod words;
 
 pub use build::build;
-pub use format::{moment, span, value};
+pub use format::{clean, clip, moment, span, value};
 pub use model::{
     Action, Analysis, EventLine, Facts, GuardReport, InjectionReport, Mark, Numbers, PhaseSpan, Point, ProbeReport, ProbeStatus,
     REPORT_VERSION, RecoveryReport, Report, RollbackReport, Stage, StopReport,

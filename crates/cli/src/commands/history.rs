@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use squall_model::Verdict;
-use squall_report::span;
+use squall_report::{clean, clip, span};
 use squall_store::Filter;
 
 use crate::context::{CliError, Context, Output, Style};
-use crate::live::{clean, clip};
 use crate::past::{Entry, Past, Standing};
 
 /// List the runs, the newest first

@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use squall_model::RunId;
-use squall_report::{Mark, ProbeReport, Report, span};
+use squall_report::{Mark, ProbeReport, Report, clean, moment, span};
 
 use super::history::colour;
 use crate::context::{Context, Output, Style};
-use crate::live::clean;
 use crate::past::Past;
 
 /// Show one run: its verdict, the evidence, and what happened
@@ -88,7 +87,7 @@ fn text(cx: &Context, report: &Report, events: bool) -> anyhow::Result<()> {
     if events {
         section(cx, "Events")?;
         for event in &report.events {
-            cx.result(format!("  {:>7} {} {}", span(event.at), sign(cx, event.mark), clean(&event.text)))?;
+            cx.result(format!("  {:>9} {} {}", moment(event.at), sign(cx, event.mark), clean(&event.text)))?;
         }
     }
     cx.say(format!("\n{}", cx.style(Style::Dim, format!("charts: squall report {}", facts.run))))
@@ -159,7 +158,7 @@ fn injections(cx: &Context, report: &Report) -> anyhow::Result<()> {
             (Some(at), Some(by), how) => format!(
                 "{} reverted at {}, by the {}: {}",
                 sign(cx, Mark::Good),
-                span(at),
+                moment(at),
                 who(by),
                 clean(how.as_deref().unwrap_or_default())
             ),
