@@ -7,6 +7,7 @@ use squall_model::Bytes;
 
 /// What faults may plan with.
 #[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HostFacts {
     /// Cores that this process may run on.
     pub cores: usize,

@@ -97,12 +97,13 @@ impl Snapshot {
     }
 
     /// Starts it again, unless that injection has done so already and it still runs. The process is nobody's child here: its
-    /// own session, with process 1 (or the nearest reaper) as its parent. Blocks for some milliseconds.
-    pub fn relaunch(&self, armed: &Armed, marker: &str) -> io::Result<ProcessId> {
+    /// own session, with process 1 (or the nearest reaper) as its parent. None if it ended at once. Blocks
+    /// for some milliseconds.
+    pub fn relaunch(&self, armed: &Armed, marker: &str) -> io::Result<Option<ProcessId>> {
         let _ = armed;
         let _only = only_one(marker)?;
         if let Some(running) = self.relaunched(marker)? {
-            return Ok(running);
+            return Ok(Some(running));
         }
         #[expect(clippy::disallowed_methods, reason = "this module exists to start a process again")]
         let mut command = Command::new(&self.likeness.program);
@@ -116,7 +117,7 @@ impl Snapshot {
         command.env(MARK, marker).current_dir(&self.directory);
         command.stdin(Stdio::null()).stdout(sink(self.output.as_deref())).stderr(sink(self.errors.as_deref()));
         let pid = detached(&mut command, self.attributes.prepare())?;
-        ProcessId::of(pid).ok_or_else(|| io::Error::other(format!("{} ended at once", self.likeness.program.display())))
+        Ok(ProcessId::of(pid))
     }
 
     /// The process that the injection with this marker has started again, while it runs. Its children have its environment,

@@ -2,17 +2,15 @@
 //! here checks one promise for one row of it.
 
 use std::path::Path;
-use std::pin::Pin;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use squall_engine::{AnyFault, Cx, HostFacts, InjectError, Target};
-use squall_model::{InjectionId, RevertedBy, RunId, Time};
-use squall_undo::{ArmError, Armed, Entry, Ledger, StateDir, Undoer, boottime, recover};
+use squall_engine::{AnyFault, HostFacts, InjectError, Target};
+use squall_undo::{ArmError, StateDir, recover};
 
+use crate::execution::{Execution, Only};
 use crate::waiting::in_time;
 
 /// Something real, made for one check and gone after it. Each look is taken from outside, without the fault's own code.
@@ -47,85 +45,16 @@ const TIME_BOX: Duration = Duration::from_mins(1);
 const CHILD: &str = "SQUALL_CONFORMANCE_CHILD";
 const CHILD_DIR: &str = "SQUALL_CONFORMANCE_DIR";
 
-/// A state directory with a ledger.
-struct Execution {
-    state: StateDir,
-    run: RunId,
-    ledger: Ledger,
-}
-
-impl Execution {
-    fn new(directory: &Path) -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let state = StateDir::new(directory).expect("a state directory");
-        // Unique on the host: marks with it are looked for among all processes.
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let millis = u64::try_from(boottime().as_millis()).expect("less than 500 million years");
-        let run = RunId::new(millis << 20 | u64::from(std::process::id()) << 8 | number, 1);
-        let ledger = Ledger::create(&state, &run).expect("a ledger");
-        Self { state, run, ledger }
-    }
-
-    /// Injects as the engine does. `armed` is called each time that an undo is on disk, before the fault goes on.
-    async fn inject(
-        &self,
-        subject: &Subject,
-        world: &dyn World,
-        host: &HostFacts,
-        armed: impl Fn() + Send + Sync,
-    ) -> Result<Json, InjectError> {
-        self.inject_with(subject, world, host, InjectionId(1), |entry| {
-            let token = self.ledger.arm(entry)?;
-            armed();
-            Ok(token)
-        })
-        .await
-    }
-
-    async fn inject_with(
-        &self,
-        subject: &Subject,
-        world: &dyn World,
-        host: &HostFacts,
-        injection: InjectionId,
-        arm: impl Fn(Entry) -> Result<Armed, ArmError> + Send + Sync,
-    ) -> Result<Json, InjectError> {
-        let (target, args, meta) = (world.target(), world.args(), subject.fault.meta());
-        let plan = subject.fault.plan(&args, &target, host).expect("planned");
-        let deadline = Some(boottime() + TIME_BOX);
-        let last = Mutex::new(Json::Null);
-        let recorder = |undo: Json| {
-            let claims = plan.claims.iter().map(|claim| claim.0.clone()).collect();
-            last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&undo);
-            arm(Entry { injection, fault: meta.name.into(), target: target.label.clone(), undo, claims, deadline })
-        };
-        let (marker, directory) = (format!("squall-{}-{injection}", self.run), self.state.run_dir(&self.run));
-        let time = Time::from_secs(TIME_BOX.as_secs());
-        let cx = Cx::new(&self.run, injection, &marker, Some(time), deadline, 7, &directory, &recorder);
-        subject.fault.inject(&args, &target, cx).await?;
-        Ok(last.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn revert(&self, subject: &Subject) -> Result<String, String> {
-        self.ledger.revert(InjectionId(1), &Only(&subject.fault), RevertedBy::Engine).await
-    }
-}
-
-/// Undoes by one fault.
-struct Only<'a>(&'a Arc<dyn AnyFault>);
-
-impl Undoer for Only<'_> {
-    fn revert<'a>(
-        &'a self,
-        fault: &'a str,
-        undo: &'a Json,
-        armed: &'a Armed,
-    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>> {
-        Box::pin(async move {
-            assert_eq!(fault, self.0.meta().name);
-            self.0.revert(undo, armed).await.map(|reverted| reverted.how).map_err(|error| error.to_string())
-        })
-    }
+/// Injects as the engine does. `armed` is called each time that an undo is on disk, before the fault goes on.
+async fn inject(
+    run: &Execution,
+    subject: &Subject,
+    world: &dyn World,
+    host: &HostFacts,
+    armed: impl Fn() + Send + Sync,
+) -> Result<Json, InjectError> {
+    let arm = |entry| run.ledger.arm(entry).inspect(|_| armed());
+    run.inject_with(&subject.fault, &world.args(), &world.target(), host, arm).await
 }
 
 fn scratch() -> tempfile::TempDir {
@@ -158,32 +87,32 @@ pub fn plan_changes_nothing(subject: &Subject, host: &HostFacts) {
 /// While the undo cannot be put on disk, nothing is touched; and while it is put on disk for the first time, nothing has been.
 pub async fn nothing_is_touched_before_the_undo_is_on_disk(subject: &Subject, host: &HostFacts) {
     let (world, directory) = ((subject.world)(), scratch());
-    let run = Execution::new(directory.path());
+    let run = Execution::within(directory.path());
     let refuse = |_| Err(ArmError::Encode("the disk is full".into()));
-    let refused = run.inject_with(subject, world.as_ref(), host, InjectionId(1), refuse).await;
+    let refused = run.inject_with(&subject.fault, &world.args(), &world.target(), host, refuse).await;
     assert!(matches!(refused, Err(InjectError::Arm(_))), "{}: {refused:?}", name(subject));
     assert_eq!(world.untouched(), Ok(()), "{} could not be armed", name(subject));
 
     let first = Mutex::new(None);
     let look = || {
-        let seen = (Ledger::read(run.ledger.path()).map(|view| view.entries.len()).unwrap_or_default(), world.untouched());
+        let seen = (run.armed(), world.untouched());
         first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(seen);
     };
-    run.inject(subject, world.as_ref(), host, look).await.expect("injected");
+    inject(&run, subject, world.as_ref(), host, look).await.expect("injected");
     let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
     assert_eq!(first, Some((1, Ok(()))), "{}: the ledger and the world when it was armed first", name(subject));
-    run.revert(subject).await.expect("reverted");
+    run.revert(&subject.fault).await.expect("reverted");
 }
 
 /// It is in force, by its own word and as seen from outside; and gone after its revert, and after a second one.
 pub async fn it_is_in_force_and_gone_after_each_of_two_reverts(subject: &Subject, host: &HostFacts) {
     let (world, directory) = ((subject.world)(), scratch());
-    let run = Execution::new(directory.path());
-    let undo = run.inject(subject, world.as_ref(), host, || ()).await.expect("injected");
+    let run = Execution::within(directory.path());
+    let undo = inject(&run, subject, world.as_ref(), host, || ()).await.expect("injected");
     let effect = subject.fault.verify(&undo).await.expect("looked at");
     assert!(effect.in_force && !effect.evidence.is_empty(), "{}: {effect:?}", name(subject));
     in_time(&format!("{} is in force", name(subject)), || world.broken()).await;
-    let how = run.revert(subject).await.expect("reverted");
+    let how = run.revert(&subject.fault).await.expect("reverted");
     assert!(!how.is_empty(), "{}", name(subject));
     assert_eq!(world.restored(), Ok(()), "{} was reverted: {how}", name(subject));
     if subject.fault.meta().lasting {
@@ -191,17 +120,7 @@ pub async fn it_is_in_force_and_gone_after_each_of_two_reverts(subject: &Subject
         assert!(!after.is_ok_and(|effect| effect.in_force), "{} says that it is in force after its revert", name(subject));
     }
     // As somebody does who comes later and knows the undo alone.
-    let again = Execution::new(directory.path());
-    let entry = Entry {
-        injection: InjectionId(1),
-        fault: subject.fault.meta().name.into(),
-        target: String::new(),
-        undo,
-        claims: Vec::new(),
-        deadline: None,
-    };
-    again.ledger.arm(entry).expect("armed");
-    again.revert(subject).await.expect("reverted again");
+    run.revert_undo(&subject.fault, undo).await.expect("reverted again");
     assert_eq!(world.restored(), Ok(()), "{} was reverted twice", name(subject));
     run.ledger.close().expect("nothing is outstanding");
 }
@@ -210,28 +129,24 @@ pub async fn it_is_in_force_and_gone_after_each_of_two_reverts(subject: &Subject
 /// force and both are gone in the end.
 pub async fn two_at_once_are_refused_or_composed(subject: &Subject, host: &HostFacts) {
     let (world, directory) = ((subject.world)(), scratch());
-    let (one, other) = (Execution::new(directory.path()), Execution::new(directory.path()));
+    let (one, other) = (Execution::within(directory.path()), Execution::within(directory.path()));
     let plan = subject.fault.plan(&world.args(), &world.target(), host).expect("planned");
-    one.inject(subject, world.as_ref(), host, || ()).await.expect("injected");
+    inject(&one, subject, world.as_ref(), host, || ()).await.expect("injected");
     in_time(&format!("{} is in force", name(subject)), || world.broken()).await;
-    let second = other.inject(subject, world.as_ref(), host, || ()).await;
+    let second = inject(&other, subject, world.as_ref(), host, || ()).await;
     if plan.claims.is_empty() {
         second.expect("a second one, composed");
         assert_eq!(world.broken(), Ok(()), "{} twice", name(subject));
-        other.revert(subject).await.expect("the second reverted");
+        other.revert(&subject.fault).await.expect("the second reverted");
     } else {
         // One whose target is gone by the first has nothing left to be applied to.
         let gone = matches!(&second, Err(InjectError::TargetGone(_)));
         let claimed = matches!(&second, Err(InjectError::Arm(ArmError::Claimed { .. })));
-        assert!(gone || claimed || refused_before_arming(&other), "{}: {second:?}", name(subject));
+        assert!(gone || claimed || other.armed() == 0, "{}: {second:?}", name(subject));
         assert_eq!(world.broken(), Ok(()), "{}: the second one was refused", name(subject));
     }
-    one.revert(subject).await.expect("reverted");
+    one.revert(&subject.fault).await.expect("reverted");
     assert_eq!(world.restored(), Ok(()), "{}: both are over", name(subject));
-}
-
-fn refused_before_arming(run: &Execution) -> bool {
-    Ledger::read(run.ledger.path()).is_ok_and(|view| view.entries.is_empty())
 }
 
 /// Bad arguments are refused before anything is planned, and the refusal says what to write.
@@ -283,8 +198,8 @@ pub async fn be_the_child(subjects: &[Subject], host: &HostFacts) {
     let subject = subjects.iter().find(|subject| *name(subject) == *wanted).expect("a row of the table");
     let order: Json = serde_json::from_slice(&std::fs::read(directory.join("order")).expect("order")).expect("JSON");
     let there = There { target: serde_json::from_value(order["target"].clone()).expect("a target"), args: order["args"].clone() };
-    let run = Execution::new(&directory.join("state"));
-    let answer = match run.inject(subject, &there, host, || ()).await {
+    let run = Execution::within(&directory.join("state"));
+    let answer = match inject(&run, subject, &there, host, || ()).await {
         Ok(_) => "injected\n".to_owned(),
         Err(error) => format!("{error}\n"),
     };

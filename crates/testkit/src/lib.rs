@@ -13,11 +13,13 @@
 #![expect(clippy::missing_panics_doc, reason = "all of it panics when something is not as it should be: that fails the test")]
 
 pub mod conformance;
+mod execution;
 mod fake_clock;
 mod supervised;
 mod victim;
 mod waiting;
 
+pub use execution::Execution;
 pub use fake_clock::FakeClock;
 pub use supervised::Supervised;
 pub use victim::Victim;

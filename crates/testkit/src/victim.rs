@@ -1,6 +1,7 @@
 //! Real processes to break, found by a program of their own.
 
 use std::fs::Permissions;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,7 @@ const SECONDS: &str = "120";
 #[derive(Debug)]
 pub struct Victim {
     child: Child,
+    twins: std::sync::Mutex<Vec<Child>>,
     program: PathBuf,
     directory: TempDir,
 }
@@ -25,15 +27,35 @@ impl Victim {
     /// One that does nothing, and has no handler for any signal.
     pub fn sleeper() -> Self {
         let (directory, program) = own_program("sleep");
-        Self { child: start(&program, &[SECONDS]), program, directory }
+        Self::of(start(&program, &[SECONDS]), program, directory)
     }
 
-    /// A shell that runs a script. `"$0"` in it is a program of its own that sleeps for `"$1"` seconds.
+    /// A shell that runs a script. `"$0"` in it is a program of its own that sleeps for `"$1"` seconds, `"$2"` the directory
+    /// of both.
     pub fn script(script: &str) -> Self {
         let (directory, program) = own_program("sh");
         let sleep = directory.path().join(format!("{}s", name_of(&program)));
         copy("sleep", &sleep);
-        Self { child: start(&program, &["-c", script, &sleep.to_string_lossy(), SECONDS]), program, directory }
+        let place = directory.path().to_string_lossy().into_owned();
+        Self::of(start(&program, &["-c", script, &sleep.to_string_lossy(), SECONDS, &place]), program, directory)
+    }
+
+    /// A sleeper that holds a descriptor: a socket that listens, say.
+    pub fn holding(descriptor: OwnedFd) -> Self {
+        let (directory, program) = own_program("sleep");
+        Self::of(start_with(&program, &[SECONDS], Stdio::from(descriptor)), program, directory)
+    }
+
+    fn of(child: Child, program: PathBuf, directory: TempDir) -> Self {
+        Self { child, twins: std::sync::Mutex::default(), program, directory }
+    }
+
+    /// Starts another sleeper of the same program and arguments, and gives its number.
+    pub fn twin(&self) -> u32 {
+        let child = start(&self.program, &[SECONDS]);
+        let pid = child.id();
+        self.twins.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(child);
+        pid
     }
 
     /// Its number.
@@ -75,7 +97,12 @@ impl Victim {
 impl Drop for Victim {
     fn drop(&mut self) {
         kill_all_in(self.directory.path());
+        // It may have become another program.
+        let _ = self.child.kill();
         let _ = self.child.wait();
+        for twin in self.twins.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            let _ = twin.wait();
+        }
     }
 }
 
@@ -83,6 +110,8 @@ impl Drop for Victim {
 pub(crate) fn own_program(of: &str) -> (TempDir, PathBuf) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let directory = tempfile::Builder::new().prefix("squall-victim-").tempdir().expect("a directory");
+    // A victim may be another user.
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).expect("made readable");
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     // The kernel shows 15 bytes of a name, and `s` may come behind it.
     let path = directory.path().join(format!("v{:x}-{number:x}", std::process::id()));
@@ -97,9 +126,13 @@ fn copy(of: &str, to: &Path) {
 }
 
 pub(crate) fn start(program: &Path, args: &[&str]) -> Child {
+    start_with(program, args, Stdio::null())
+}
+
+fn start_with(program: &Path, args: &[&str], stdin: Stdio) -> Child {
     #[expect(clippy::disallowed_methods, reason = "tests start what they break")]
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(args).stdin(stdin).stdout(Stdio::null()).stderr(Stdio::null());
     loop {
         match command.spawn() {
             // Another test forked while the copy was being written: its child has the file open for writing until it is

@@ -123,8 +123,8 @@ impl Comeback {
             let started = snapshot
                 .relaunch(armed, &self.marker)
                 .map_err(|e| RevertError(format!("{} could not be started again: {e}", self.label)))?;
-            let ended = blocking(move || started.wait_gone(LIVES_FOR)).await.map_err(RevertError)?;
-            if !ended.map_err(|e| RevertError(e.to_string()))? {
+            let Some(started) = started else { continue };
+            if !wait_gone(started, LIVES_FOR).await.map_err(RevertError)? {
                 return Ok(Reverted { how: format!("started {} again as process {}", self.label, started.pid) });
             }
         }

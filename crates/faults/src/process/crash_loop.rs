@@ -205,7 +205,7 @@ impl Crasher {
         if let Some(snapshot) = self.comeback.snapshot.clone() {
             let (armed, marker) = (self.armed.clone(), self.comeback.marker.clone());
             // One that cannot be started now is tried again at the next look; the revert tells of it if it stays so.
-            return blocking(move || snapshot.relaunch(&armed, &marker)).await.ok()?.ok();
+            return blocking(move || snapshot.relaunch(&armed, &marker)).await.ok()?.ok()?;
         }
         let likeness = self.comeback.likeness.clone();
         let running = blocking(move || likeness.running()).await.ok()?.ok()?;

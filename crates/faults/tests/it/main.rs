@@ -1,4 +1,8 @@
 //! The faults against real processes.
 
 mod conformance;
+mod customs;
+mod kinds;
+mod processes;
 mod stressor;
+mod targets;

@@ -7,28 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use serde_json::{Value as Json, json};
 use squall_engine::Target;
 use squall_testkit::conformance::World;
 use squall_testkit::{Supervised, Victim, eventually};
 
+use crate::kinds::{host, one};
+
 /// A check as its result.
 fn is(good: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if good { Ok(()) } else { Err(otherwise()) }
-}
-
-/// The one process that a selector matches.
-fn process(selector: &Json) -> Target {
-    let kind = squall_faults::targets().into_iter().find(|kind| kind.meta().name == "process").expect("a kind of target");
-    let found = kind.find(selector).now_or_never().expect("looks without waiting").expect("found");
-    assert_eq!(found.len(), 1, "{selector}: {found:?}");
-    found.into_iter().next().expect("one")
-}
-
-fn host() -> Target {
-    let kind = squall_faults::targets().into_iter().find(|kind| kind.meta().name == "host").expect("a kind of target");
-    kind.find(&json!({})).now_or_never().expect("looks without waiting").expect("found").remove(0)
 }
 
 fn states(pids: &[u32]) -> String {
@@ -55,7 +43,7 @@ pub struct One {
 
 impl One {
     fn new(victim: Victim, args: Json, broken: fn(&One) -> Result<(), String>) -> Self {
-        let target = process(&json!({ "pid": victim.pid(), "name": victim.name() }));
+        let target = one(&json!({ "pid": victim.pid(), "name": victim.name() }));
         let (family, line) = (victim.family(), command_line(victim.pid()));
         Self { victim, target, args, family, line, broken }
     }
@@ -129,7 +117,7 @@ pub struct Supervision {
 impl Supervision {
     fn new(after: Duration, args: Json, crashes: usize) -> Self {
         let process = Supervised::sleeper(after);
-        let target = self::process(&json!({ "name": process.name() }));
+        let target = one(&json!({ "name": process.name() }));
         let pid = process.running()[0];
         Self { process, target, args, pid, crashes }
     }
