@@ -14,7 +14,7 @@ use crate::ticks::{Axis, elapsed, values};
 pub(crate) const WIDTH: f64 = 960.0;
 /// Left of the plot: names and values. The same in every chart, so that moments stand under each other.
 pub(crate) const LEFT: f64 = 136.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 26.0;
 const TOP: f64 = 12.0;
 const PLOT: f64 = 150.0;
 const STRIP: f64 = 34.0;

@@ -2,7 +2,6 @@
 
 mod check_slo;
 mod field;
-mod library;
 mod manifests;
 mod past;
 mod runs;
