@@ -50,7 +50,9 @@ impl Stage {
         let state = StateDir::new(scratch.path().join("state")).expect("state");
         let victim = Guarded(command("sleep").arg("60").spawn().expect("sleep"));
         let file = scratch.path().join("touched");
-        Self { scratch, state, run: RunId::new(1_700_000_000_000, 1), victim, file }
+        // A run of its own: what carries another test's mark must not be taken for this one's.
+        let run = RunId::new(1_700_000_000_000 + u64::from(victim.0.id()), 1);
+        Self { scratch, state, run, victim, file }
     }
 
     /// Starts the stand-in. It dies after `step`.
