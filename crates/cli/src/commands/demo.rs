@@ -102,16 +102,24 @@ fn play(args: &Args, cx: &Context, shop: &Shop, scene: &Scene, number: usize) ->
     let prepared = Prepared::from_text(scene.file, text)?;
     let heading = format!("\n{number} of {}  {}", SCENES.len(), scene.title);
     cx.say(cx.style(Style::Bold, heading))?;
-    cx.say(format!("   We believe: {}\n", prepared.experiment.spec.hypothesis.statement))?;
+    say_wrapped(cx, &format!("   We believe: {}", prepared.experiment.spec.hypothesis.statement))?;
+    cx.say("")?;
     let mode = live::Mode::choose(cx, args.plain);
     let Some(finished) = super::run::carry_out_here(cx, &prepared, &Options::default(), mode)? else { return Ok(None) };
     super::run::conclude(cx, &finished, false)?;
     if finished.outcome.verdict == scene.expected {
         for line in learned::words(shop, &finished, scene.expected) {
-            cx.say(format!("   {line}"))?;
+            say_wrapped(cx, &format!("   {line}"))?;
         }
     }
     Ok(Some(finished))
+}
+
+/// Says something within the width of the terminal.
+fn say_wrapped(cx: &Context, text: &str) -> anyhow::Result<()> {
+    let width = crossterm::terminal::size().ok().filter(|_| cx.terminal).map_or(120, |(columns, _)| usize::from(columns));
+    let start = text.chars().take_while(|c| *c == ' ').count();
+    live::wrap(text, width.max(20), start + 2).iter().try_for_each(|line| cx.say(line))
 }
 
 /// The demo did not go as it should: what to make of it.
@@ -154,8 +162,8 @@ fn farewell(cx: &Context, ended: &[Finished], reports: &[PathBuf]) -> anyhow::Re
     cx.say("\nLook closer:")?;
     cx.say(format!("   squall history\n   squall show {last}\n   squall report {last} --format md"))?;
     cx.say(cx.style(Style::Bold, "\nNext: run your own"))?;
-    cx.say("   squall run examples/first.yaml                 the smallest useful experiment, to change as you like")?;
-    cx.say("   squall library list                            ready ones; `squall shop up` is a shop to try them on")
+    cx.say("   squall run examples/first.yaml     the smallest useful experiment, to change as you like")?;
+    cx.say("   squall library list                ready ones, and `squall shop up` to try them on")
 }
 
 /// Ctrl-C and SIGTERM while no experiment runs. (While one runs, it listens to them itself.)

@@ -200,8 +200,9 @@ impl Pen {
     }
 
     fn keys(&self, view: &LiveView) -> Line<'static> {
-        if let Some((_, reason)) = &view.verdict {
-            return Line::from(clip(reason, self.width));
+        // The reason is the next line that is printed below the view.
+        if view.verdict.is_some() {
+            return Line::default();
         }
         if let Some(message) = &view.suspended
             && !view.stopping

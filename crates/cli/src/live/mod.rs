@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::context::Context;
 
-pub use format::{seconds, span};
+pub use format::{seconds, span, wrap};
 pub use story::{Mark, Story, Tale};
 
 /// How a run is shown.

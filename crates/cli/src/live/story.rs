@@ -6,7 +6,7 @@ use std::time::Duration;
 use squall_engine::{InjectionPhase, InjectionState, Judgement, Micros, NodeKind, NodePhase, Phase, State, Stop};
 use squall_model::{InjectionId, RevertedBy};
 
-use super::format::{clean, span};
+use super::format::{self, clean, span};
 
 /// How a line is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,7 @@ pub struct Story {
     recovered: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "what was told of an injection, each thing once")]
 #[derive(Debug, Default)]
 struct Told {
     in_force: bool,
@@ -71,8 +72,8 @@ impl Story {
     /// What is new in this state, oldest first.
     pub fn tell(&mut self, state: &State) -> Vec<Tale> {
         let mut out = Vec::new();
-        self.phases(state, &mut out);
         self.injections(state, &mut out);
+        self.phases(state, &mut out);
         self.nodes(state, &mut out);
         self.probes(state, &mut out);
         self.ends(state, &mut out);
@@ -86,6 +87,7 @@ impl Story {
         for (phase, at) in state.phases.iter().skip(self.phases) {
             let text = match phase {
                 Phase::Plan | Phase::Verdict => continue,
+                Phase::Observe if spec.observe.is_none() => continue,
                 Phase::Steady if spec.steady.warmup != squall_model::Time::ZERO => {
                     format!(
                         "steady: watching for {}, after {} of warm-up; nothing is touched yet",
@@ -147,7 +149,8 @@ impl Story {
             if before == Some(now) || (before.is_none() && now == Judgement::Ok) || spec.bound.is_none() {
                 continue;
             }
-            let (name, value) = (clean(&spec.name), clean(&state.shown(index)));
+            let name = clean(&spec.name);
+            let value = last.value.as_ref().map_or_else(|| clean(&state.shown(index)), |v| format::value(v, spec.dimension));
             let (mark, text) = match now {
                 Judgement::Violated => (Mark::Bad, format!("{name} is {value}, expected {}", spec.expectation)),
                 Judgement::Unmeasured => (Mark::Unsure, format!("{name} is {value}")),
@@ -173,8 +176,9 @@ impl Story {
         }
         if let (Some(at), Some(from), false) = (state.recovered_at, state.reverted_at, self.recovered) {
             self.recovered = true;
-            let took = span(Duration::from_micros(at.saturating_sub(from)));
-            out.push(Tale { at: state.now, mark: Mark::Good, text: format!("recovered {took} after the revert") });
+            let took = Duration::from_micros(at.saturating_sub(from));
+            let when = if took < Duration::from_millis(100) { "at once".to_owned() } else { format!("{} after the revert", span(took)) };
+            out.push(Tale { at: state.now, mark: Mark::Good, text: format!("recovered {when}, and stable since") });
         }
     }
 }

@@ -180,14 +180,14 @@ fn guard_rows(state: &State, now: Micros) -> Vec<GuardRow> {
         let text = format!("{} {}", clean(&state.program.probes[spec.probe].name), clean(&spec.condition));
         let (level, condition) = if guard.tripped {
             (Level::Tripped, "aborted the run".to_owned())
+        } else if !matches!(state.phase, Phase::Inject | Phase::Observe) {
+            (Level::Quiet, "at rest".to_owned())
         } else if let Some(since) = guard.met_since {
             (Level::Near, format!("met for {}", span(micros(now.saturating_sub(since)))))
         } else if guard.unmeasured > 0 {
             (Level::Near, format!("not measurable, {} in a row", guard.unmeasured))
-        } else if matches!(state.phase, Phase::Inject | Phase::Observe) {
-            (Level::Quiet, "on watch".to_owned())
         } else {
-            (Level::Quiet, "at rest".to_owned())
+            (Level::Quiet, "on watch".to_owned())
         };
         GuardRow { text, condition, level }
     });

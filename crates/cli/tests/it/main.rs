@@ -2,6 +2,7 @@
 
 mod check_slo;
 mod field;
+mod library;
 mod manifests;
 mod past;
 mod runs;

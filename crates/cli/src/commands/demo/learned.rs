@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use squall_engine::{Judgement, Phase, State};
+use squall_engine::{Phase, State};
 use squall_model::Verdict;
 use squall_shop::{Mistake, Shop, mistakes};
 
@@ -21,7 +21,8 @@ pub fn words(shop: &Shop, finished: &Finished, verdict: Verdict) -> Vec<String> 
 
 fn cache(state: &State) -> Vec<String> {
     let mut lines = Vec::new();
-    if let (Some(before), Some(during)) = (worst(state, "product page p99", Part::Before), worst(state, "product page p99", Part::During)) {
+    if let (Some(before), Some(during)) = (number(state, "product page p99", Part::Before), number(state, "product page p99", Part::During))
+    {
         lines.push(format!("Learned: with the cache hanging, the product page went from {} to {} (p99)", seconds(before), seconds(during)));
         lines.push("and lost nobody: the gateway waits 50 ms for the cache, then shows prices that it knows itself.".to_owned());
     }
@@ -31,14 +32,14 @@ fn cache(state: &State) -> Vec<String> {
 
 fn payments(state: &State, charged: &ChargedAgain) -> Vec<String> {
     let mut lines = Vec::new();
-    if let (Some(before), Some(during)) = (worst(state, "order page p99", Part::Before), worst(state, "order page p99", Part::During)) {
+    if let (Some(before), Some(during)) = (number(state, "order page p99", Part::Before), number(state, "order page p99", Part::During)) {
         lines.push(format!(
             "Learned: a page that needs no payment went from {} to {} (p99) because payments hung,",
             seconds(before),
             seconds(during)
         ));
     }
-    if let Some(errors) = worst(state, "order page errors", Part::During) {
+    if let Some(errors) = number(state, "order page errors", Part::During) {
         lines.push(format!("and up to {:.0}% of its visitors got an error.", errors * 100.0));
     }
     let health = state.program.probes.iter().zip(&state.probes).find(|(spec, _)| spec.name == "health of orders");
@@ -53,12 +54,12 @@ fn payments(state: &State, charged: &ChargedAgain) -> Vec<String> {
         lines.push(format!("And it is worse than slow: {customers} customers were charged more than once, up to {most} times."));
     }
     lines.push("What would put it right:".to_owned());
-    lines.extend(mistakes().iter().map(remedy));
+    lines.extend(mistakes().iter().flat_map(remedy));
     lines
 }
 
-fn remedy(mistake: &Mistake) -> String {
-    format!("  {}:{}  {}: {}", mistake.file, mistake.line, mistake.what, mistake.fix)
+fn remedy(mistake: &Mistake) -> [String; 2] {
+    [format!("  {}:{}  {};", mistake.file, mistake.line, mistake.what), format!("      {}", mistake.fix)]
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,18 +68,16 @@ enum Part {
     During,
 }
 
-/// The largest value of a probe before or while the fault was in force.
-fn worst(state: &State, name: &str, part: Part) -> Option<f64> {
+/// The last value of a probe before the fault, or the largest while it was in force.
+fn number(state: &State, name: &str, part: Part) -> Option<f64> {
     let index = state.program.probes.iter().position(|spec| spec.name == name)?;
     let began = state.first_injection?;
     let reverting = state.phases.iter().find(|(phase, _)| *phase == Phase::Revert).map_or(u64::MAX, |(_, at)| *at);
-    let recent = state.probes[index].recent.iter();
-    let within = recent.filter(|(at, _, judgement)| match part {
-        // A sample of the warm-up is not judged, but would show what is not the rule: only what was good counts as before.
-        Part::Before => *at < began && *judgement == Judgement::Ok,
-        Part::During => *at >= began && *at < reverting,
-    });
-    within.filter_map(|(_, number, _)| *number).reduce(f64::max)
+    let numbers = state.probes[index].recent.iter().filter_map(|(at, number, _)| Some((*at, (*number)?)));
+    match part {
+        Part::Before => numbers.filter(|(at, _)| *at < began).last().map(|(_, number)| number),
+        Part::During => numbers.filter(|(at, _)| *at >= began && *at < reverting).map(|(_, number)| number).reduce(f64::max),
+    }
 }
 
 /// Customers whom the ledger has more than once.

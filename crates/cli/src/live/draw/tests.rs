@@ -86,7 +86,7 @@ fn a_suspended_run_says_what_to_look_at_and_how_to_go_on() {
 }
 
 #[test]
-fn the_end_shows_verdict_and_reason() {
+fn the_end_shows_the_verdict() {
     let verdict = Some((Verdict::Deviated, "order page p99 did not stay < 250ms".into()));
     let view = LiveView { verdict, faults: Vec::new(), phase: Phase::Verdict, ..view() };
     insta::assert_snapshot!(drawn(&view, 80, 8));
