@@ -37,7 +37,13 @@ pub struct Likeness {
 impl Likeness {
     /// Of a process that runs.
     pub fn of(id: ProcessId) -> io::Result<Self> {
-        let likeness = Self::read(id.pid)?;
+        let mut likeness = Self::read(id.pid)?;
+        let until = boottime() + STARTING;
+        // Within `execve` it is another program a moment before its arguments are in place.
+        while likeness.arguments.is_empty() && boottime() < until {
+            std::thread::sleep(Duration::from_millis(1));
+            likeness = Self::read(id.pid)?;
+        }
         still(id)?;
         Ok(likeness)
     }
@@ -58,6 +64,13 @@ impl Likeness {
         let like = |pid| program_of(pid).is_ok_and(|program| program == self.program) && Self::read(pid).is_ok_and(|other| other == *self);
         Ok(pids()?.filter(|pid| like(*pid)).filter_map(ProcessId::of).collect())
     }
+
+    /// Those of them that somebody else than Squall has started.
+    pub fn started_by_others(&self) -> io::Result<Vec<ProcessId>> {
+        let mut running = self.running()?;
+        running.retain(|id| own_mark(id.pid).is_none());
+        Ok(running)
+    }
 }
 
 /// All that is needed to start a process again. What only the process itself knew is lost: open files, sockets, memory.
@@ -76,7 +89,7 @@ impl Snapshot {
     /// Of a process that runs. An error if it could not be started again in the same way.
     pub fn take(id: ProcessId) -> io::Result<Self> {
         let failed = |e: procfs::ProcError| io::Error::other(e.to_string());
-        let likeness = Likeness::read(id.pid)?;
+        let likeness = Likeness::of(id)?;
         let process = Process::new(i32::try_from(id.pid).unwrap_or_default()).map_err(failed)?;
         let snapshot = Self {
             environment: process.environ().map_err(failed)?.into_iter().map(|(k, v)| (k.into_vec(), v.into_vec())).collect(),
@@ -120,18 +133,27 @@ impl Snapshot {
         Ok(ProcessId::of(pid))
     }
 
-    /// The process that the injection with this marker has started again, while it runs. Its children have its environment,
-    /// and may be of the same program; it is the oldest.
+    /// The process that the injection with this marker has started again, while it runs.
     pub fn relaunched(&self, marker: &str) -> io::Result<Option<ProcessId>> {
-        let wanted = format!("{MARK}={marker}");
-        let marked = |pid: u32| {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
-        };
         let same_program = pids()?.filter(|pid| program_of(*pid).is_ok_and(|program| program == self.likeness.program));
-        let found = same_program.filter(|pid| marked(*pid)).filter_map(ProcessId::of).filter(|id| !id.awaits(Signal::KILL));
+        let marked = same_program.filter(|pid| own_mark(*pid).is_some_and(|mark| mark == marker.as_bytes()));
+        let found = marked.filter_map(ProcessId::of).filter(|id| !id.awaits(Signal::KILL));
         Ok(found.min_by_key(|id| (id.start_ticks, id.pid)))
     }
+}
+
+/// The marker in a process's environment.
+fn mark(pid: u32) -> Option<Vec<u8>> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environment.split(|byte| *byte == 0).find_map(|variable| Some(variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=")?.to_vec()))
+}
+
+/// The marker, unless the process has it from its parent, as whatever a process starts has its environment.
+fn own_mark(pid: u32) -> Option<Vec<u8>> {
+    let mark_of = mark(pid)?;
+    let parent = Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?.ppid;
+    let inherited = u32::try_from(parent).ok().and_then(mark);
+    (inherited.as_ref() != Some(&mark_of)).then_some(mark_of)
 }
 
 fn still(id: ProcessId) -> io::Result<()> {
@@ -178,6 +200,9 @@ fn check_relaunchable(pid: u32, likeness: &Likeness) -> io::Result<()> {
             return refuse(format!("it runs in another {kind} namespace, in a container say, where Squall cannot start it"));
         }
     }
+    if likeness.arguments.is_empty() {
+        return refuse("it shows no arguments, so they are not known".to_owned());
+    }
     if rewritten(&likeness.arguments) {
         return refuse("it has written a title over its arguments, so they are not known".to_owned());
     }
@@ -193,6 +218,8 @@ fn rewritten(arguments: &[u8]) -> bool {
     !arguments.ends_with(b"\0") || padded
 }
 
+/// How long a process that has just been started may take to show its arguments.
+const STARTING: Duration = Duration::from_millis(50);
 /// How long another process may take to start one.
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
+use crate::waiting::eventually;
+
 /// Nothing of a test lives longer than this, even if the test itself is killed.
 const SECONDS: &str = "120";
 
@@ -138,7 +140,14 @@ fn start_with(program: &Path, args: &[&str], stdin: Stdio) -> Child {
             // Another test forked while the copy was being written: its child has the file open for writing until it is
             // something else, in a moment.
             Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-            spawned => return spawned.expect("started"),
+            spawned => {
+                let child = spawned.expect("started");
+                // It is another program a moment before its arguments are in place.
+                eventually("it has its arguments", || {
+                    state(child.id()).is_none() || std::fs::read(format!("/proc/{}/cmdline", child.id())).is_ok_and(|line| !line.is_empty())
+                });
+                return child;
+            }
         }
     }
 }

@@ -59,7 +59,8 @@ pub struct Comeback {
     /// How it is started again; with `relaunch` alone, as it holds the environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
-    /// How many processes were like it, itself included.
+    /// How many processes were like it, itself and those that others than Squall had started. (One that another injection
+    /// starts again does not stand for this one.)
     pub peers: usize,
     /// Mark of the injection, for the process that Squall starts.
     pub marker: String,
@@ -72,7 +73,7 @@ impl Comeback {
         let captured = blocking(move || {
             let snapshot = if back == Back::Relaunch { Some(Snapshot::take(id)?) } else { None };
             let likeness = snapshot.as_ref().map_or_else(|| Likeness::of(id), |s| Ok(s.likeness().clone()))?;
-            let peers = likeness.running()?.len();
+            let peers = 1 + likeness.started_by_others()?.iter().filter(|other| **other != id).count();
             Ok::<_, std::io::Error>(Self { process: id, label, back, within, likeness, snapshot, peers, marker })
         });
         let hint = if back == Back::Relaunch { "; with `back: supervisor` whoever supervises it brings it back" } else { "" };
@@ -90,10 +91,10 @@ impl Comeback {
         self.snapshot.as_ref()?.relaunched(&self.marker).ok().flatten()
     }
 
-    /// How many processes like it run.
+    /// How many processes like it run that others than Squall have started.
     pub async fn running(&self) -> Result<usize, String> {
         let likeness = self.likeness.clone();
-        blocking(move || likeness.running()).await?.map(|found| found.len()).map_err(|e| e.to_string())
+        blocking(move || likeness.started_by_others()).await?.map(|found| found.len()).map_err(|e| e.to_string())
     }
 
     /// How long this signal may yet take to end the process, if the process has no handler for it: it may not even have been

@@ -1,11 +1,10 @@
 //! The faults of processes beyond what is promised of all faults: what comes back, and what must never be touched.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use squall_engine::{AnyFault, InjectError, Target};
+use squall_engine::{InjectError, Target};
 use squall_sys::process::{ProcessFacts, ProcessId};
 use squall_sys::relaunch::Snapshot;
 use squall_testkit::{Execution, Supervised, Victim, eventually, in_time};
@@ -298,15 +297,55 @@ async fn a_crash_loop_leaves_others_of_the_same_kind_alone() {
 
 #[tokio::test]
 async fn what_runs_in_another_namespace_is_not_relaunched_and_not_touched() {
-    let victim = Victim::script(r#"exec unshare --uts "$0" "$1""#);
-    became_the_sleeper(&victim);
-    if !Path::new(&format!("/proc/{}/ns/uts", victim.family()[0])).exists() {
-        eprintln!("skipped: needs namespaces");
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root to make a namespace");
         return;
     }
-    let (fault, run): (Arc<dyn AnyFault>, _) = (fault("process.kill"), Execution::default());
+    let victim = Victim::script(r#"exec unshare --uts "$0" "$1""#);
+    became_the_sleeper(&victim);
+    let (fault, run) = (fault("process.kill"), Execution::default());
     let error = failed(run.inject(&fault, &json!({ "back": "relaunch" }), &family_only(&victim)).await);
     assert!(error.contains("another uts namespace") && error.contains("back: supervisor") && run.armed() == 0, "{error}");
     assert_eq!(victim.family().len(), 1);
     assert_eq!(found(&json!({ "pid": victim.family()[0] })).len(), 1);
+}
+
+#[tokio::test]
+async fn of_several_of_one_kind_each_is_brought_back_in_whatever_order() {
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let victim = Victim::sleeper();
+        let pids = [victim.pid(), victim.twin(), victim.twin()];
+        let fault = fault("process.kill");
+        let runs: Vec<Execution> = pids.iter().map(|_| Execution::default()).collect();
+        for (pid, run) in pids.iter().zip(&runs) {
+            run.inject(&fault, &json!({ "back": "relaunch" }), &one(&json!({ "pid": pid }))).await.expect("killed");
+            eventually("it is gone", || state(*pid).is_none());
+        }
+        for (done, index) in order.into_iter().enumerate() {
+            runs[index].revert(&fault).await.expect("brought back");
+            assert_eq!(victim.running().len(), done + 1, "{order:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn children_of_a_relaunched_supervisor_are_told_from_it() {
+    let supervisor = Victim::script(r#"while :; do "$0" "$1"; done"#);
+    eventually("it has a child", || supervisor.family().len() == 2);
+    let (kill, first) = (fault("process.kill"), Execution::default());
+    first.inject(&kill, &json!({ "back": "relaunch" }), &this(&supervisor)).await.expect("killed");
+    first.revert(&kill).await.expect("brought back");
+    let child = || {
+        supervisor
+            .family()
+            .into_iter()
+            .find(|pid| !supervisor.running().contains(pid) && status(*pid, "PPid") == supervisor.running()[0].to_string())
+    };
+    eventually("the new one has a child", || child().is_some());
+    let second = Execution::default();
+    let old = child().expect("a child");
+    second.inject(&kill, &json!({ "within": "10s" }), &one(&json!({ "pid": old }))).await.expect("killed");
+    let how = second.revert(&kill).await.expect("its supervisor brings it back");
+    assert!(how.contains("brought back by its supervisor"), "{how}");
+    assert_ne!(child(), Some(old));
 }
