@@ -33,13 +33,20 @@ pub fn run_all(args: &Args) -> Result<Vec<String>> {
         skipped.push("the crash matrix and the benches: --fast".into());
         return Ok(skipped);
     }
-    for small in [&["xtask", "crash-matrix", "--points", "24"][..], &["xtask", "reaction", "--quick"], &["xtask", "bench-cpu", "--quick"]] {
-        sh(cargo().args(small))?;
-    }
+    // What is left behind is a matter of right and wrong, and judged.
+    sh(cargo().args(["xtask", "crash-matrix", "--points", "24"]))?;
+    // Timings are shown and not judged here: a machine that has just built all this, beside others, is not a quiet one. The
+    // same commands without `--quick` judge them.
+    let mut benches = vec!["reaction", "bench-cpu"];
     if has("python3") {
-        sh(cargo().args(["xtask", "overhead", "--quick"]))?;
+        benches.push("overhead");
     } else {
         skipped.push("the comparison with Chaos Toolkit: python3 is missing".into());
+    }
+    for bench in benches {
+        if let Err(error) = sh(cargo().args(["xtask", bench, "--quick"])) {
+            say(&format!("not met on this machine, now: {error:#}"));
+        }
     }
     Ok(skipped)
 }
