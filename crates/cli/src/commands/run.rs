@@ -16,7 +16,7 @@ use crate::runner::{Finished, Options, Prepared, run as carry_out};
 #[command(after_help = "\
 Examples:
   squall run examples/first.yaml
-  squall run library:process-pause --set name=payments --report out.html
+  squall run library:process-pause --set process=payments --report out.html
   squall run experiment.yaml --output json > result.json
 
 Exit codes: 0 held, 1 deviated, 2 wrong manifest, 3 unsteady (nothing touched), 4 aborted,

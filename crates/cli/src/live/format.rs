@@ -58,9 +58,11 @@ pub fn span(time: Duration) -> String {
     }
 }
 
-/// Without control characters, which could do anything to a terminal: what is shown may come from the tested system.
+/// On one line, and without control characters, which could do anything to a terminal: what is shown may come from the
+/// tested system.
 pub fn clean(text: &str) -> String {
-    text.trim().chars().map(|c| if c.is_control() { '·' } else { c }).collect()
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().map(|c| if c.is_control() { '·' } else { c }).collect()
 }
 
 /// At most so many characters, the last of them `…` where something is missing.
@@ -113,6 +115,7 @@ mod tests {
     #[test]
     fn what_the_tested_system_says_cannot_command_the_terminal() {
         assert_eq!(value(&Value::Text("ok\x1b[2J".into()), Dimension::Text), "ok·[2J");
+        assert_eq!(clean(" one\n  two\t"), "one two");
         assert_eq!(clip("abcdef", 4), "abc…");
     }
 

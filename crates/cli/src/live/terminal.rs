@@ -159,7 +159,9 @@ impl Screen {
     /// A line above the view, which scrolls away with all that came before.
     fn print(&mut self, tale: &Tale) -> io::Result<()> {
         let style = draw::mark(tale.mark, self.colour);
-        let lines = wrap(&plain::line(tale, false), usize::from(self.terminal.size()?.width), 12);
+        // One column less: some signs are two columns wide.
+        let width = usize::from(self.terminal.size()?.width).saturating_sub(1);
+        let lines = wrap(&plain::line(tale, false), width, 12);
         let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
         let text: Vec<Line<'_>> = lines.into_iter().map(|line| Line::styled(line, style)).collect();
         self.terminal.insert_before(height, |buffer| Paragraph::new(text).render(buffer.area, buffer))

@@ -1,6 +1,7 @@
 //! Sessions of the real binary.
 
 mod check_slo;
+mod demo;
 mod field;
 mod library;
 mod manifests;

@@ -73,9 +73,9 @@ fn number(state: &State, name: &str, part: Part) -> Option<f64> {
     let index = state.program.probes.iter().position(|spec| spec.name == name)?;
     let began = state.first_injection?;
     let reverting = state.phases.iter().find(|(phase, _)| *phase == Phase::Revert).map_or(u64::MAX, |(_, at)| *at);
-    let numbers = state.probes[index].recent.iter().filter_map(|(at, number, _)| Some((*at, (*number)?)));
+    let mut numbers = state.probes[index].recent.iter().filter_map(|(at, number, _)| Some((*at, (*number)?)));
     match part {
-        Part::Before => numbers.filter(|(at, _)| *at < began).last().map(|(_, number)| number),
+        Part::Before => numbers.rfind(|(at, _)| *at < began).map(|(_, number)| number),
         Part::During => numbers.filter(|(at, _)| *at >= began && *at < reverting).map(|(_, number)| number).reduce(f64::max),
     }
 }
