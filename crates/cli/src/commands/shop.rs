@@ -1,8 +1,12 @@
 //! `squall shop`: the demo shop by hand, and (hidden) its services one by one.
 
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use rustix::fs::{FlockOperation, flock};
 use squall_shop::{Ports, Service, ServiceCommand, Shop};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -100,34 +104,61 @@ pub fn tell(cx: &Context, shop: &Shop) -> anyhow::Result<()> {
     cx.say(format!("  squall run examples/demo/payments-hangs.yaml {set}"))
 }
 
-/// A directory for temporary files that is gone in the end.
+/// A directory for temporary files that is gone in the end. The lock in it tells that its maker is alive.
 #[derive(Debug)]
-pub struct Scratch(std::path::PathBuf);
+pub struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
 
 impl Scratch {
-    /// Makes one that nobody else has.
+    const PREFIX: &str = "squall-shop-";
+
+    /// Makes one that nobody else has, and removes those whose makers were killed.
     pub fn new() -> anyhow::Result<Self> {
         let base = std::env::temp_dir();
+        Self::sweep(&base);
         for number in 0..1000_u32 {
-            let path = base.join(format!("squall-shop-{}-{number}", std::process::id()));
-            match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(CliError::failed(format!("{} cannot be made: {error}", path.display()), None).into()),
+            let path = base.join(format!("{}{}-{number}", Self::PREFIX, std::process::id()));
+            match Self::make(&path) {
+                Ok(lock) => return Ok(Self { path, _lock: lock }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let hint = "name another place for temporary files with TMPDIR".to_owned();
+                    return Err(CliError::failed(format!("{} cannot be made: {error}", path.display()), hint).into());
+                }
             }
         }
-        Err(CliError::failed(format!("{} is full of squall-shop directories", base.display()), "remove them".to_owned()).into())
+        Err(CliError::failed(format!("{} is full of {}* directories", base.display(), Self::PREFIX), "remove them".to_owned()).into())
+    }
+
+    fn make(path: &Path) -> io::Result<File> {
+        std::fs::create_dir(path)?;
+        let lock = File::create(path.join("lock"))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(lock)
+    }
+
+    /// Removes what is nobody's any more. What is somebody else's, or cannot be removed, stays.
+    fn sweep(base: &Path) {
+        let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(Self::PREFIX)) {
+            let lock = File::open(entry.path().join("lock"));
+            if lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     /// Where it is.
-    pub fn path(&self) -> &std::path::Path {
-        &self.0
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed is a few kilobytes in the directory for temporary files.
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }

@@ -88,6 +88,13 @@ fn the_shop_dies_with_its_starter() {
     assert!(serves(pid));
     up.signal(Signal::KILL);
     wait_within(Duration::from_secs(5), "every service is gone", || !serves(pid));
+    // What it could not remove itself, the next one does.
+    assert_eq!(entries(&field.path("tmp")).len(), 1);
+    drop(up);
+    let mut next = start(&field, &["shop", "up", "--port", "0"]);
+    let _rest = read_up_to(&mut next, "Ctrl-C stops it");
+    let left = entries(&field.path("tmp"));
+    assert!(left.len() == 1 && left[0].contains(&next.pid().to_string()), "{left:?}");
 }
 
 #[test]
