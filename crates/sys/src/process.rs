@@ -196,6 +196,18 @@ impl ProcessId {
     }
 }
 
+/// The processes that have a variable of this value in their environment, as far as it may be read.
+pub fn with_variable(name: &str, value: &str) -> io::Result<Vec<ProcessId>> {
+    let wanted = format!("{name}={value}");
+    let processes = all_processes().map_err(|e| io::Error::other(e.to_string()))?;
+    let pids = processes.filter_map(|process| u32::try_from(process.ok()?.pid).ok());
+    let has = |pid: &u32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    Ok(pids.filter(has).filter_map(ProcessId::of).collect())
+}
+
 /// The processes that must never be touched: process 1, this one, its ancestors, and the watchdogs and stressors of any run.
 /// Other children of this process may be (the demo's services are).
 pub fn own_line(all: &[ProcessFacts]) -> HashSet<u32> {

@@ -1,5 +1,8 @@
 //! `custom.command`: any command as a fault.
 
+use std::path::PathBuf;
+
+use rustix::process::Signal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_engine::{
@@ -7,9 +10,11 @@ use squall_engine::{
     VerifyError,
 };
 use squall_model::Time;
+use squall_sys::process::with_variable;
 use squall_undo::Armed;
 
-use super::program::{Program, default_timeout};
+use super::program::{MARK, Program, default_timeout};
+use crate::process::{DIES_WITHIN, blocking};
 
 /// Runs a command as a fault.
 #[derive(Debug)]
@@ -36,6 +41,42 @@ pub struct CommandArgs {
 pub struct CommandUndo {
     verify: Option<Program>,
     undo: Option<Program>,
+    /// None for a rollback action, which injects nothing.
+    injected: Option<Injected>,
+}
+
+/// How to tell whether `inject` has ended by itself. If it was cut off together with Squall, then what it had started goes on,
+/// and nobody wants it any more; what it leaves running when it ends is meant.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Injected {
+    /// In the environment of `inject` and of what it starts.
+    marker: String,
+    /// There once `inject` has ended.
+    file: PathBuf,
+}
+
+impl Injected {
+    /// Ends what is left of an `inject` that was cut off, and waits until it is gone.
+    async fn end_if_cut_off(&self, armed: &Armed) -> Result<usize, String> {
+        if self.file.exists() {
+            return Ok(0);
+        }
+        let mut ended = 0;
+        // Again, in case one was being started meanwhile.
+        loop {
+            let marker = self.marker.clone();
+            let left = blocking(move || with_variable(MARK, &marker)).await?.map_err(|e| e.to_string())?;
+            if left.is_empty() {
+                return Ok(ended);
+            }
+            for process in left {
+                process.signal(armed, Signal::KILL).map_err(|e| format!("process {} cannot be killed: {e}", process.pid))?;
+                ended += 1;
+                blocking(move || process.wait_gone(DIES_WITHIN)).await?.map_err(|e| e.to_string())?;
+            }
+        }
+    }
 }
 
 /// The undo of a rollback action.
@@ -46,7 +87,7 @@ pub(super) fn undo_of(words: &[String], timeout: Option<Time>) -> Result<serde_j
         cwd: None,
         timeout: timeout.unwrap_or_else(default_timeout),
     };
-    serde_json::to_value(CommandUndo { verify: None, undo: Some(program.settled()) }).map_err(|e| e.to_string())
+    serde_json::to_value(CommandUndo { verify: None, undo: Some(program.settled()), injected: None }).map_err(|e| e.to_string())
 }
 
 impl Fault for Command {
@@ -86,9 +127,12 @@ for: 30s
     }
 
     async fn inject(&self, args: &CommandArgs, _: &Target, cx: &Cx<'_, CommandUndo>) -> Result<(), InjectError> {
-        let _armed =
-            cx.arm(&CommandUndo { verify: args.verify.as_ref().map(Program::settled), undo: args.undo.as_ref().map(Program::settled) })?;
-        let ran = args.inject.execute().await.map_err(InjectError::Failed)?;
+        let injected = Injected { marker: cx.marker.to_owned(), file: cx.directory.join(format!("{}.injected", cx.injection)) };
+        let file = injected.file.clone();
+        let (verify, undo) = (args.verify.as_ref().map(Program::settled), args.undo.as_ref().map(Program::settled));
+        let _armed = cx.arm(&CommandUndo { verify, undo, injected: Some(injected) })?;
+        let ran = args.inject.execute_marked(cx.marker).await.map_err(InjectError::Failed)?;
+        std::fs::write(&file, "").map_err(|e| InjectError::Failed(format!("{} cannot be written: {e}", file.display())))?;
         if ran.success { Ok(()) } else { Err(InjectError::Failed(format!("`{}`: {}", args.inject.shown(), ran.shown()))) }
     }
 
@@ -100,15 +144,20 @@ for: 30s
         Ok(Effect { in_force: ran.success, evidence: format!("`{}`: {}", verify.shown(), ran.shown()) })
     }
 
-    async fn revert(&self, undo: &CommandUndo, _: &Armed) -> Result<Reverted, RevertError> {
+    async fn revert(&self, undo: &CommandUndo, armed: &Armed) -> Result<Reverted, RevertError> {
+        let ended = match &undo.injected {
+            Some(injected) => injected.end_if_cut_off(armed).await.map_err(RevertError)?,
+            None => 0,
+        };
+        let also = if ended == 0 { String::new() } else { format!("killed {ended} processes of an `inject` that was cut off; ") };
         let Some(undo) = &undo.undo else {
-            return Ok(Reverted { how: "there is nothing to undo it with, as the step accepts".into() });
+            return Ok(Reverted { how: also + "there is nothing to undo it with, as the step accepts" });
         };
         let ran = undo.execute().await.map_err(RevertError)?;
         if ran.success {
-            Ok(Reverted { how: format!("ran `{}`", undo.shown()) })
+            Ok(Reverted { how: format!("{also}ran `{}`", undo.shown()) })
         } else {
-            Err(RevertError(format!("`{}`: {}", undo.shown(), ran.shown())))
+            Err(RevertError(format!("{also}`{}`: {}", undo.shown(), ran.shown())))
         }
     }
 }

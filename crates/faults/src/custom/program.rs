@@ -18,7 +18,7 @@ use tokio::io::AsyncReadExt;
 pub struct Program {
     /// The program and its arguments: `[systemctl, stop, nginx]`. For a shell write `[sh, -c, "…"]`.
     pub run: Vec<String>,
-    /// Environment variables, besides Squall's own.
+    /// Environment variables, besides Squall's own. `SQUALL_INJECTION` is set while something is injected: the injection's mark.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// The directory to run in; by default the one in which Squall was started.
@@ -33,6 +33,8 @@ pub fn default_timeout() -> Time {
     Time::from_secs(30)
 }
 
+/// The variable with the injection's mark.
+pub const MARK: &str = "SQUALL_INJECTION";
 /// Lines of output that a message shows.
 const SHOWN: usize = 3;
 /// Bytes of output that are kept, the last ones.
@@ -90,10 +92,25 @@ impl Program {
 
     /// Runs it to its end. The exit status, or why it could not be run or did not end; with the last lines of its output.
     pub async fn execute(&self) -> Result<Ran, String> {
+        self.run(None).await
+    }
+
+    /// The same, with a mark in its environment and in that of whatever it starts.
+    pub async fn execute_marked(&self, marker: &str) -> Result<Ran, String> {
+        self.run(Some(marker)).await
+    }
+
+    async fn run(&self, marker: Option<&str>) -> Result<Ran, String> {
         let (program, arguments) = self.run.split_first().ok_or("there is nothing to run")?;
         #[expect(clippy::disallowed_methods, reason = "this fault exists to run the user's commands")]
         let mut command = std::process::Command::new(program);
-        command.args(arguments).envs(&self.env).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(arguments)
+            .envs(&self.env)
+            .envs(marker.map(|marker| (MARK, marker)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }

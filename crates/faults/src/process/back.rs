@@ -1,5 +1,7 @@
 //! How a process that was ended comes back.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -28,9 +30,9 @@ pub enum Back {
     None,
 }
 
-/// How long a supervisor may take, by default.
+/// How long a supervisor may take, by default: less than one try of a revert may.
 pub fn default_within() -> Time {
-    Time::from_secs(30)
+    Time::from_secs(25)
 }
 
 /// After SIGKILL the kernel only has to clean up; with much memory that takes its time.
@@ -134,7 +136,7 @@ impl Comeback {
     }
 
     async fn wait_for_supervisor(&self) -> Result<Reverted, RevertError> {
-        let end = boottime() + self.within.std();
+        let end = self.patience_ends();
         loop {
             let now = self.running().await.map_err(RevertError)?;
             if now >= self.peers {
@@ -149,6 +151,14 @@ impl Comeback {
             }
             pause_between_looks().await;
         }
+    }
+
+    /// When this process stops waiting for the supervisor. A revert that failed is tried again several times: then one look
+    /// is enough.
+    fn patience_ends(&self) -> Duration {
+        static ENDS: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
+        let key = format!("{} {} {}", self.marker, self.process.pid, self.process.start_ticks);
+        *ENDS.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(|| boottime() + self.within.std())
     }
 
     /// Waits until the process has ended, at most so long.

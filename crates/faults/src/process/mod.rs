@@ -13,6 +13,7 @@ use squall_engine::{AnyFault, PlanError, Target};
 use squall_sys::process::ProcessFacts;
 
 pub use back::Back;
+pub(crate) use back::DIES_WITHIN;
 pub use crash_loop::CrashLoop;
 pub use kill::Kill;
 pub use pause::Pause;
@@ -32,7 +33,7 @@ fn facts(target: &Target) -> Result<ProcessFacts, PlanError> {
 }
 
 /// Runs blocking work (waiting for a process, reading `/proc`) beside the loop.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|_| "it was interrupted".to_owned())
 }
 

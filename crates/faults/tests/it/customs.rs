@@ -1,5 +1,6 @@
 //! Commands and calls of the user's own.
 
+use futures_util::FutureExt;
 use serde_json::{Value as Json, json};
 use squall_engine::InjectError;
 use squall_faults::custom::rollback_undo;
@@ -100,4 +101,33 @@ async fn a_call_that_is_refused_or_unexpectedly_answered_says_so_without_its_sec
     let args = json!({ "inject": { "url": format!("http://user:hunter2@{closed}/x"), "headers": { "Authorization": "hunter2" } } });
     let error = run.inject(&fault, &args, &host()).await.expect_err("refused").to_string();
     assert!(error.contains("refused") && error.contains("POST") && !error.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn what_an_inject_that_was_cut_off_has_started_is_ended_by_the_revert() {
+    let (fault, run) = (fault("custom.command"), Execution::default());
+    // The directory of a victim: whatever runs from it is found.
+    let victim = Victim::sleeper();
+    let script = format!("{0} 100 & {0} 100 & wait", victim.program().display());
+    let args = json!({ "inject": { "run": ["sh", "-c", script] }, "undo": { "run": ["true"] } });
+    let undo = std::sync::Mutex::new(Json::Null);
+    let arm = |entry: squall_undo::Entry| {
+        undo.lock().expect("not poisoned").clone_from(&entry.undo);
+        run.ledger.arm(entry)
+    };
+    let (target, facts) = (host(), squall_sys::facts());
+    let injecting = run.inject_with(&fault, &args, &target, &facts, arm);
+    let mut injecting = Box::pin(injecting);
+    let started = || victim.running().len() == 3;
+    // It goes on for as long as it is looked at.
+    while !started() {
+        assert!((&mut injecting).now_or_never().is_none(), "it waits for its children");
+        tokio::task::yield_now().await;
+    }
+    let undo = undo.lock().expect("not poisoned").clone();
+    // As if by another process, while this one is still about to inject.
+    let how = run.revert_undo(&fault, undo.clone()).await.expect("reverted");
+    assert!(how.contains("killed 3 processes") && victim.running() == [victim.pid()], "{how}");
+    let again = run.revert_undo(&fault, undo).await.expect("reverted again");
+    assert_eq!(again, "ran `true`");
 }
