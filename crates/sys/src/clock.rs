@@ -40,3 +40,26 @@ impl Clock for BootClock {
         jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sleep_ends_at_its_deadline_and_not_before() {
+        let clock = BootClock::new();
+        let deadline = clock.now() + Duration::from_millis(30);
+        clock.sleep_until(deadline).await;
+        assert!(clock.now() >= deadline);
+        // One in the past ends at once.
+        clock.sleep_until(Duration::ZERO).await;
+    }
+
+    #[test]
+    fn the_wall_clock_is_written_as_rfc_3339_in_utc() {
+        let wall = BootClock::new().wall();
+        let read: jiff::Timestamp = wall.parse().expect("RFC 3339");
+        assert!(wall.ends_with('Z') && wall.len() == "2026-01-01T00:00:00.000Z".len(), "{wall}");
+        assert!(read > jiff::Timestamp::UNIX_EPOCH);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod check_slo;
 mod demo;
+mod doctor;
 mod field;
 mod library;
 mod manifests;

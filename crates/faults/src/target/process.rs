@@ -13,8 +13,8 @@ use squall_sys::process::{ProcessFacts, listening_on, own_line, uid_of};
 #[derive(Debug)]
 pub struct Process;
 
-/// Which processes. All of the conditions that are written must be met. Squall itself, its ancestors and descendants, process
-/// 1 and kernel threads never match.
+/// Which processes. All of the conditions that are written must be met. Squall itself, its ancestors, the watchdogs and
+/// stressors of any run, process 1 and kernel threads never match.
 #[derive(Debug, Clone, Default, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProcessSelector {
@@ -200,12 +200,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neither_squall_nor_its_line_nor_process_1_is_ever_found() {
-        let me = std::process::id();
-        let mine = ProcessSelector { pid: Some(me), ..ProcessSelector::default() };
-        assert!(Process.find(&mine).await.expect("listed").is_empty());
+    async fn neither_squall_nor_its_line_nor_process_1_nor_a_kernel_thread_is_ever_found() {
         let everything = ProcessSelector { command_line: Some(String::new()), ..ProcessSelector::default() };
         let found = Process.find(&everything).await.expect("listed");
-        assert!(!found.iter().any(|t| t.id.starts_with("process:1:") || t.id.starts_with(&format!("process:{me}:"))));
+        let is_found = |pid: u32| found.iter().any(|t| t.id.starts_with(&format!("process:{pid}:")));
+        let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs());
+        // 2 is kthreadd on a host; in a container another may have that number.
+        let kernel = std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name.trim() == "kthreadd");
+        let never = [std::process::id(), parent, 1].into_iter().chain(kernel.then_some(2));
+        assert_eq!(never.filter(|pid| is_found(*pid)).collect::<Vec<_>>(), [0_u32; 0]);
+        let mine = ProcessSelector { pid: Some(std::process::id()), ..ProcessSelector::default() };
+        assert!(Process.find(&mine).await.expect("listed").is_empty());
     }
 }
