@@ -1,8 +1,8 @@
-//! `custom.command`: any command as a fault.
+//! `custom.command`: any command that ends as a fault. One that runs for as long as the fault lasts is `custom.program`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use rustix::process::Signal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_engine::{
@@ -10,11 +10,10 @@ use squall_engine::{
     VerifyError,
 };
 use squall_model::Time;
-use squall_sys::process::with_variable;
 use squall_undo::Armed;
 
-use super::program::{MARK, Program, default_timeout};
-use crate::process::{DIES_WITHIN, blocking};
+use super::marked::end_marked;
+use super::program::{Program, default_timeout};
 
 /// Runs a command as a fault.
 #[derive(Debug)]
@@ -62,20 +61,7 @@ impl Injected {
         if self.file.exists() {
             return Ok(0);
         }
-        let mut ended = 0;
-        // Again, in case one was being started meanwhile.
-        loop {
-            let marker = self.marker.clone();
-            let left = blocking(move || with_variable(MARK, &marker)).await?.map_err(|e| e.to_string())?;
-            if left.is_empty() {
-                return Ok(ended);
-            }
-            for process in left {
-                process.signal(armed, Signal::KILL).map_err(|e| format!("process {} cannot be killed: {e}", process.pid))?;
-                ended += 1;
-                blocking(move || process.wait_gone(DIES_WITHIN)).await?.map_err(|e| e.to_string())?;
-            }
-        }
+        end_marked(&self.marker, Duration::ZERO, armed).await
     }
 }
 

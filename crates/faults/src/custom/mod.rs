@@ -2,6 +2,8 @@
 
 mod command;
 mod http;
+mod lasting;
+mod marked;
 mod program;
 
 use std::sync::Arc;
@@ -12,10 +14,11 @@ use squall_model::RollbackAction;
 
 pub use command::Command;
 pub use http::Http;
+pub use lasting::Lasting;
 
 /// Every custom fault.
 pub fn all() -> Vec<Arc<dyn AnyFault>> {
-    vec![Arc::new(Command), Arc::new(Http)]
+    vec![Arc::new(Command), Arc::new(Lasting), Arc::new(Http)]
 }
 
 /// A rollback action of a manifest as the undo of a custom fault: the fault's name and its undo.

@@ -64,15 +64,24 @@ impl Tail {
 }
 
 impl Program {
-    /// What cannot be run.
+    /// What cannot be run, where the program stands under a field.
     pub fn check(&self, field: &str) -> Vec<ArgError> {
-        let path = squall_model::Path::default().key(field).key("run");
+        self.check_at(&squall_model::Path::default().key(field))
+    }
+
+    /// What cannot be run, where its fields stand among the arguments themselves.
+    pub fn check_here(&self) -> Vec<ArgError> {
+        self.check_at(&squall_model::Path::default())
+    }
+
+    fn check_at(&self, base: &squall_model::Path) -> Vec<ArgError> {
+        let path = base.key("run");
         if self.run.first().is_none_or(String::is_empty) {
             let hint = Some("write the program and its arguments: `run: [systemctl, stop, nginx]`".to_owned());
             return vec![ArgError { path, message: "there is nothing to run".into(), hint }];
         }
         if let Some(name) = self.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            let path = squall_model::Path::default().key(field).key("env").key(name);
+            let path = base.key("env").key(name);
             let hint = Some("write it as `NAME: value`".to_owned());
             return vec![ArgError { path, message: format!("`{name}` cannot be the name of a variable"), hint }];
         }
@@ -100,21 +109,22 @@ impl Program {
         self.run(Some(marker)).await
     }
 
-    async fn run(&self, marker: Option<&str>) -> Result<Ran, String> {
+    /// Ready to be started: without input, in a process group of its own, and it ends with the thread that starts it.
+    pub fn command(&self, marker: Option<&str>) -> Result<std::process::Command, String> {
         let (program, arguments) = self.run.split_first().ok_or("there is nothing to run")?;
-        #[expect(clippy::disallowed_methods, reason = "this fault exists to run the user's commands")]
+        #[expect(clippy::disallowed_methods, reason = "these faults exist to run the user's commands")]
         let mut command = std::process::Command::new(program);
-        command
-            .args(arguments)
-            .envs(&self.env)
-            .envs(marker.map(|marker| (MARK, marker)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(arguments).envs(&self.env).envs(marker.map(|marker| (MARK, marker))).stdin(Stdio::null());
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }
         own_group(&mut command);
+        Ok(command)
+    }
+
+    async fn run(&self, marker: Option<&str>) -> Result<Ran, String> {
+        let mut command = self.command(marker)?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut command = tokio::process::Command::from(command);
         let mut child = command.spawn().map_err(|e| format!("`{}` could not be started: {e}", self.shown()))?;
         let group = Group(child.id());
@@ -148,11 +158,15 @@ impl Program {
             }
         };
         group.leave();
-        let text = if err.0.is_empty() { out } else { err }.text();
-        let lines: Vec<&str> = text.lines().rev().take(SHOWN).collect();
-        let said = lines.into_iter().rev().collect::<Vec<_>>().join(" / ");
+        let said = last_lines(&if err.0.is_empty() { out } else { err }.text());
         Ok(Ran { success: status.success(), status: status.to_string(), said })
     }
+}
+
+/// The end of an output, in one line.
+pub fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().rev().take(SHOWN).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
 }
 
 /// Makes it the leader of a process group, and end with Squall.

@@ -131,3 +131,26 @@ async fn what_an_inject_that_was_cut_off_has_started_is_ended_by_the_revert() {
     let again = run.revert_undo(&fault, undo).await.expect("reverted again");
     assert_eq!(again, "ran `true`");
 }
+
+#[tokio::test]
+async fn a_program_that_ends_at_once_is_refused_with_its_last_words() {
+    let (fault, run) = (fault("custom.program"), Execution::default());
+    let args = json!({ "run": ["sh", "-c", "echo no such device >&2; exit 1"] });
+    let error = run.inject(&fault, &args, &host()).await.expect_err("ended").to_string();
+    assert!(error.contains("ended at once: no such device") && error.contains("custom.command"), "{error}");
+    run.revert(&fault).await.expect("nothing is left");
+}
+
+#[tokio::test]
+async fn a_program_may_tidy_up_after_sigterm() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let (fault, run) = (fault("custom.program"), Execution::default());
+    let script = "trap 'rm held; exit' TERM; : > held; while :; do sleep 0.02; done";
+    let args = json!({ "run": ["sh", "-c", script], "cwd": scratch.path(), "grace": "10s", "verify": { "run": ["test", "-e", "held"], "cwd": scratch.path() } });
+    let undo = run.inject(&fault, &args, &host()).await.expect("runs");
+    eventually("it holds its file", || scratch.path().join("held").exists());
+    let effect = fault.verify(&undo).await.expect("looked at");
+    assert!(effect.in_force && effect.evidence.contains("`test -e held`"), "{}", effect.evidence);
+    run.revert(&fault).await.expect("ended");
+    assert!(!scratch.path().join("held").exists());
+}

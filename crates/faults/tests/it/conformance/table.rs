@@ -11,7 +11,7 @@ use squall_faults::memory::spike::MemorySpike;
 use squall_faults::stressor::Launcher;
 use squall_testkit::conformance::{Subject, World};
 
-use super::worlds::{Load, Maintenance, Marked, One, Supervision};
+use super::worlds::{Family, Load, Maintenance, Marked, One, Supervision};
 
 /// Every row.
 pub fn table() -> Vec<Subject> {
@@ -85,5 +85,13 @@ fn customs() -> Vec<Subject> {
         json!({ "inject": { "url": "http://127.0.0.1:1", "expectStatus": 7 } }),
         json!({ "inject": { "url": "http://127.0.0.1:1", "headers": { "a b": "c" } } }),
     ];
-    vec![row("custom.command", || Box::new(Marked::new()), commands), row("custom.http", || Box::new(Maintenance::new()), calls)]
+    vec![
+        row("custom.command", || Box::new(Marked::new()), commands),
+        row(
+            "custom.program",
+            || Box::new(Family::new()),
+            vec![json!({}), json!({ "run": [] }), json!({ "run": ["true"], "grace": 1 }), json!({ "run": ["true"], "env": { "": "x" } })],
+        ),
+        row("custom.http", || Box::new(Maintenance::new()), calls),
+    ]
 }

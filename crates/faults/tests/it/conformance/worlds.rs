@@ -245,6 +245,37 @@ impl World for Marked {
     }
 }
 
+/// A program that runs with two others that it has started; one of them does not heed SIGTERM. They are copies of a victim's
+/// program, so that they are found.
+pub struct Family {
+    victim: Victim,
+}
+
+impl Family {
+    pub fn new() -> Self {
+        Self { victim: Victim::sleeper() }
+    }
+}
+
+impl World for Family {
+    fn target(&self) -> Target {
+        host()
+    }
+    fn args(&self) -> Json {
+        let script = format!("{0} 100 & (trap '' TERM; exec {0} 100) & wait", self.victim.program().display());
+        json!({ "run": ["sh", "-c", script], "grace": "100ms" })
+    }
+    fn untouched(&self) -> Result<(), String> {
+        is(self.victim.running() == [self.victim.pid()], || format!("{:?} run beside {}", self.victim.running(), self.victim.pid()))
+    }
+    fn broken(&self) -> Result<(), String> {
+        is(self.victim.running().len() >= 3, || format!("{:?} run", self.victim.running()))
+    }
+    fn restored(&self) -> Result<(), String> {
+        self.untouched()
+    }
+}
+
 /// A server that is put into maintenance by a call.
 pub struct Maintenance {
     url: String,
