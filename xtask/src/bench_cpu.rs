@@ -42,7 +42,7 @@ pub struct Args {
 pub enum Beside {
     /// Nothing of ours.
     Idle,
-    /// One other program on each core.
+    /// One other program, on all of the cores.
     Busy,
 }
 
@@ -149,21 +149,19 @@ fn command(program: &Path) -> Command {
     Command::new(program)
 }
 
-/// Another program on each core; none where the machine is idle.
-fn competitors(row: &Row) -> Result<Vec<Running>> {
+/// One other program, busy on each core; none where the machine is idle.
+fn competitor(row: &Row) -> Result<Option<Running>> {
     if row.beside == Beside::Idle {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let percent = if row.host { OTHER } else { 100 };
-    let start = |core: &usize| -> Result<Running> {
-        let mut spin = command(&std::env::current_exe()?);
-        Ok(Running(spin.args(["spin", &core.to_string(), &percent.to_string()]).spawn()?))
-    };
-    row.cores.iter().map(start).collect()
+    let mut spin = command(&std::env::current_exe()?);
+    spin.args(["spin", &percent.to_string()]).args(row.cores.iter().map(usize::to_string));
+    Ok(Some(Running(spin.spawn().context("the other program")?)))
 }
 
 fn measure_fault(binary: &Path, row: &Row, seconds: usize) -> Result<Vec<Second>> {
-    let mut others = competitors(row)?;
+    let mut other = competitor(row)?;
     let meaning = if row.host { "host" } else { "own" };
     let job = serde_json::json!({ "cpu": { "percent": row.percent, "cores": row.cores, "meaning": meaning, "seed": 1 } });
     let deadline = cpu_meter::boottime() + Duration::from_secs(seconds as u64 + 10);
@@ -175,7 +173,7 @@ fn measure_fault(binary: &Path, row: &Row, seconds: usize) -> Result<Vec<Second>
     // Measured from the word go: what starting costs belongs to the first second.
     child.0.stdin.as_mut().context("its input")?.write_all(b"go\n")?;
     let pid = child.0.id();
-    let measured = sample(row, seconds, &mut others, || cpu_meter::process(pid))?;
+    let measured = sample(row, seconds, &mut other, || cpu_meter::process(pid))?;
     let mut said = String::new();
     BufReader::new(stdout).read_line(&mut said)?;
     ensure!(said == "ready\n", "the stressor said `{}`", said.trim());
@@ -184,7 +182,7 @@ fn measure_fault(binary: &Path, row: &Row, seconds: usize) -> Result<Vec<Second>
 
 /// `None` where it is not installed.
 fn measure_stress_ng(row: &Row, seconds: usize) -> Result<Option<Vec<Second>>> {
-    let mut others = competitors(row)?;
+    let mut other = competitor(row)?;
     let cores: Vec<String> = row.cores.iter().map(usize::to_string).collect();
     let mut stress = command(Path::new("stress-ng"));
     stress.args(["--quiet", "--cpu", &cores.len().to_string(), "--cpu-load", &row.percent.to_string(), "--taskset", &cores.join(",")]);
@@ -195,12 +193,12 @@ fn measure_stress_ng(row: &Row, seconds: usize) -> Result<Option<Vec<Second>>> {
         Err(error) => bail!("stress-ng: {error}"),
     };
     let pid = child.0.id();
-    sample(row, seconds, &mut others, || cpu_meter::group(pid)).map(Some)
+    sample(row, seconds, &mut other, || cpu_meter::group(pid)).map(Some)
 }
 
-fn sample(row: &Row, seconds: usize, others: &mut [Running], own: impl Fn() -> f64) -> Result<Vec<Second>> {
-    let pids: Vec<u32> = others.iter().map(|other| other.0.id()).collect();
-    let competitor = || pids.iter().map(|pid| cpu_meter::process(*pid)).sum::<f64>();
+fn sample(row: &Row, seconds: usize, other: &mut Option<Running>, own: impl Fn() -> f64) -> Result<Vec<Second>> {
+    let pid = other.as_ref().map(|other| other.0.id());
+    let competitor = || pid.map_or(0.0, cpu_meter::process);
     let read = || -> Result<[f64; 4]> { Ok([cpu_meter::now().as_secs_f64(), own(), cpu_meter::cores(&row.cores)?, competitor()]) };
     let start = cpu_meter::now();
     let mut before = read()?;
@@ -212,7 +210,7 @@ fn sample(row: &Row, seconds: usize, others: &mut [Running], own: impl Fn() -> f
         measured.push(Second { own: percent(1), total: percent(2), competitor: percent(3) });
         before = after;
     }
-    for other in others {
+    if let Some(other) = other {
         ensure!(other.0.try_wait()?.is_none(), "the other program ended: there was nothing to be beside of");
     }
     Ok(measured)

@@ -62,10 +62,22 @@ pub fn allowed() -> Result<Vec<usize>> {
     Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect())
 }
 
-/// Another program on a core: uses a share of it, by the wall clock, until it is killed. Open loop and unlike the fault.
-pub fn spin(core: usize, percent: u32) -> Result<()> {
+/// Another program: keeps a share of each of these cores busy by the wall clock, until it is killed. Open loop and unlike the fault.
+///
+/// It is one process in a session of its own, as the fault is one: a scheduler that shares between sessions first (autogroup,
+/// sched(7)) then gives each the same.
+pub fn spin(cores: &[usize], percent: u32) -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     rustix::process::setsid()?;
+    let threads: Vec<_> =
+        cores.iter().map(|core| (*core, percent)).map(|(core, percent)| std::thread::spawn(move || spin_on(core, percent))).collect();
+    for thread in threads {
+        thread.join().map_err(|_| anyhow::anyhow!("a busy thread panicked"))??;
+    }
+    Ok(())
+}
+
+fn spin_on(core: usize, percent: u32) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     set.set(core);
     rustix::thread::sched_setaffinity(None, &set)?;

@@ -26,13 +26,13 @@ enum Task {
     Gen(generate::Args),
     /// Bench: exactness of `cpu.load`, second by second, beside stress-ng
     BenchCpu(bench_cpu::Args),
-    /// Keep a share of one core busy for ever: the other program of `bench-cpu`
+    /// Keep a share of some cores busy for ever: the other program of `bench-cpu`
     #[command(hide = true)]
     Spin {
-        /// The core
-        core: usize,
         /// The share, in percent
         percent: u32,
+        /// The cores
+        cores: Vec<usize>,
     },
     /// Kill `squall run` at hundreds of points of its life; nothing may be left behind
     CrashMatrix(crash_matrix::Args),
@@ -53,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Gen(args) => generate::run(&args),
         Task::BenchCpu(args) => bench_cpu::run(&args),
-        Task::Spin { core, percent } => cpu_meter::spin(core, percent),
+        Task::Spin { percent, cores } => cpu_meter::spin(&cores, percent),
         Task::CrashMatrix(args) => crash_matrix::run(&args),
         Task::Victim { token } => {
             crash_matrix::live_as_victim(&token);

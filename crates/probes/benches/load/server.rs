@@ -16,6 +16,8 @@ use super::now;
 struct State {
     delay: Duration,
     stalled_until: Cell<Duration>,
+    /// When the last answer was written to a request that was read during a stall.
+    last_late: Cell<Duration>,
     record: RefCell<Histogram<u64>>,
     waiting: mpsc::UnboundedSender<(Duration, oneshot::Sender<()>)>,
 }
@@ -29,7 +31,13 @@ pub fn main(delay: u64) -> ExitCode {
         let (waiting, timer) = mpsc::unbounded_channel();
         tokio::task::spawn_local(answer_in_time(timer));
         let record = RefCell::new(Histogram::new(3).expect("a histogram"));
-        let state = Rc::new(State { delay: Duration::from_micros(delay), stalled_until: Cell::default(), record, waiting });
+        let state = Rc::new(State {
+            delay: Duration::from_micros(delay),
+            stalled_until: Cell::default(),
+            last_late: Cell::default(),
+            record,
+            waiting,
+        });
         tokio::task::spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
@@ -72,7 +80,11 @@ async fn serve(mut stream: TcpStream, state: Rc<State>) {
             if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
                 return;
             }
-            let took = u64::try_from(now().saturating_sub(start).as_micros()).unwrap_or(u64::MAX);
+            let (written, backlog) = (now(), state.stalled_until.get());
+            if start < backlog && written >= backlog {
+                state.last_late.set(written);
+            }
+            let took = u64::try_from(written.saturating_sub(start).as_micros()).unwrap_or(u64::MAX);
             state.record.borrow_mut().saturating_record(took.max(1));
         } else {
             let body = control(&buffer, &state);
@@ -91,5 +103,6 @@ fn control(request: &[u8], state: &State) -> String {
         state.stalled_until.set(now() + Duration::from_secs(1));
     }
     let seconds = |q: f64| record.value_at_quantile(q) as f64 / 1e6;
-    format!("{} {} {}", record.len(), seconds(0.5), seconds(0.99))
+    let drain = state.last_late.get().saturating_sub(state.stalled_until.get());
+    format!("{} {} {} {}", record.len(), seconds(0.5), seconds(0.99), drain.as_secs_f64())
 }
