@@ -1,0 +1,94 @@
+//! One accepted connection, as everything that works on it knows it.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::route::Shared;
+use super::table::Table;
+use super::worker::Open;
+use crate::events::Happened;
+use crate::toxic::Direction;
+
+/// An accepted connection. When the last one who knows it is gone, it has ended.
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    open: Rc<Open>,
+    number: u64,
+    received: [Cell<u64>; 2],
+    because: RefCell<Option<Box<str>>>,
+}
+
+impl Connection {
+    pub(super) fn new(shared: Arc<Shared>, open: Rc<Open>) -> Rc<Self> {
+        let number = shared.opened();
+        Rc::new(Self { shared, open, number, received: Default::default(), because: RefCell::default() })
+    }
+
+    /// Counted from 1 in its proxy.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn toxics(&self) -> Arc<Table> {
+        self.shared.toxics()
+    }
+
+    pub(crate) fn toxics_version(&self) -> u64 {
+        self.shared.toxics_version()
+    }
+
+    pub(crate) fn has_toxics(&self) -> bool {
+        self.toxics_version() > 0 && !self.toxics().is_empty()
+    }
+
+    /// Whoever waits for bytes is to be polled when the proxy's toxics change.
+    pub(crate) fn wake_on_change(&self, waker: &Waker) {
+        self.open.wake_on_change(self.number, waker);
+    }
+
+    /// Runs something of this connection beside it, on the same thread, until the proxy closes.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.open.spawn(task);
+    }
+
+    pub(crate) fn received(&self, direction: Direction, bytes: usize) {
+        let count = &self.received[direction as usize];
+        count.set(count.get() + bytes as u64);
+        self.shared.received(direction, bytes);
+    }
+
+    pub(crate) fn sent(&self, direction: Direction, bytes: usize) {
+        self.shared.sent(direction, bytes);
+    }
+
+    /// Why it ends. The first reason counts.
+    pub(crate) fn because(&self, reason: impl Into<Box<str>>) {
+        self.because.borrow_mut().get_or_insert_with(|| reason.into());
+    }
+
+    pub(crate) fn record(&self, what: Happened) {
+        self.shared.events.record(&self.shared.name, self.number, what);
+    }
+
+    pub(crate) fn toxic_decided(&self, name: &str, applies: bool) {
+        self.record(Happened::Toxic { name: name.to_owned(), applies });
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.closed();
+        self.open.forget(self.number);
+        if self.shared.events.keeps() {
+            let because = self.because.borrow_mut().take().map(Into::into);
+            self.record(Happened::Closed { upstream: self.received[0].get(), downstream: self.received[1].get(), because });
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! One proxy that listens, and what is known of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::time::Duration;
+
+use super::table::Table;
+use super::worker::{Command, Worker};
+use crate::address::{Address, UnixFile};
+use crate::events::{EventLog, Happened};
+use crate::toxic::{Direction, ToxicSpec};
+
+/// How long workers may take to let go of a listener.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a proxy's connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) listen: String,
+    pub(crate) upstream: Address,
+    pub(crate) seed: u64,
+    pub(crate) events: Arc<EventLog>,
+    pub(crate) next_connection: AtomicU64,
+    open: AtomicU64,
+    received: [AtomicU64; 2],
+    sent: [AtomicU64; 2],
+    refused: AtomicU64,
+    version: AtomicU64,
+    toxics: RwLock<Arc<Table>>,
+}
+
+impl Shared {
+    pub(super) fn new(name: &str, listen: String, upstream: Address, seed: u64, events: Arc<EventLog>) -> Self {
+        Self {
+            name: name.to_owned(),
+            listen,
+            upstream,
+            seed,
+            events,
+            next_connection: AtomicU64::new(1),
+            open: AtomicU64::new(0),
+            received: Default::default(),
+            sent: Default::default(),
+            refused: AtomicU64::new(0),
+            version: AtomicU64::new(0),
+            toxics: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn toxics(&self) -> Arc<Table> {
+        self.toxics.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Cheap enough to be asked before each read.
+    pub(crate) fn toxics_version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn set_toxics(&self, toxics: Vec<ToxicSpec>) {
+        let mut table = self.toxics.write().unwrap_or_else(PoisonError::into_inner);
+        *table = Arc::new(table.changed(&self.name, self.seed, toxics));
+        self.version.store(table.version, Ordering::Release);
+    }
+
+    pub(crate) fn received(&self, direction: Direction, bytes: usize) {
+        self.received[direction as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, direction: Direction, bytes: usize) {
+        self.sent[direction as usize].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A connection waits that cannot be accepted now.
+    pub(super) fn cannot_accept(&self, error: &std::io::Error) {
+        if self.refused.fetch_add(1, Ordering::Relaxed) % 1000 == 0 {
+            self.events.record(&self.name, 0, Happened::CannotAccept { error: error.to_string() });
+        }
+    }
+
+    pub(super) fn opened(&self) -> u64 {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bytes and connections of a proxy since it was opened, as of now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Connections that are open.
+    pub open: u64,
+    /// Bytes read, from the client and from the upstream.
+    pub received: [u64; 2],
+    /// Bytes written, to the upstream and to the client.
+    pub sent: [u64; 2],
+}
+
+/// A proxy that listens. Clones are the same proxy; it is open until [`close`](Self::close), or the end of its
+/// [`Proxies`](crate::Proxies).
+#[derive(Debug, Clone)]
+pub struct Route {
+    shared: Arc<Shared>,
+    workers: Arc<Vec<Worker>>,
+    file: Arc<Mutex<Option<UnixFile>>>,
+}
+
+impl Route {
+    pub(super) fn new(shared: Arc<Shared>, workers: Arc<Vec<Worker>>, file: Option<UnixFile>) -> Self {
+        Self { shared, workers, file: Arc::new(Mutex::new(file)) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Where it listens: `127.0.0.1:41234`, `[::]:80`, `unix:/run/a.sock`.
+    pub fn listen(&self) -> &str {
+        &self.shared.listen
+    }
+
+    /// Where it connects to.
+    pub fn upstream(&self) -> &Address {
+        &self.shared.upstream
+    }
+
+    /// Sets the toxics, in the order in which bytes pass them. A toxic is known by its name: one that stays as it was goes on
+    /// undisturbed. Open connections follow before they take in another byte.
+    pub fn set_toxics(&self, toxics: Vec<ToxicSpec>) {
+        self.shared.set_toxics(toxics);
+        for worker in self.workers.iter() {
+            worker.send(Command::Changed(self.shared.clone()));
+        }
+    }
+
+    /// What has passed.
+    pub fn counters(&self) -> Counters {
+        let shared = &self.shared;
+        let load = |pair: &[AtomicU64; 2]| [pair[0].load(Ordering::Relaxed), pair[1].load(Ordering::Relaxed)];
+        Counters {
+            accepted: shared.next_connection.load(Ordering::Relaxed) - 1,
+            open: shared.open.load(Ordering::Relaxed),
+            received: load(&shared.received),
+            sent: load(&shared.sent),
+        }
+    }
+
+    /// Stops listening and drops all connections. The address is free when this returns. Closing twice is fine.
+    pub fn close(&self) {
+        let (done, all_done) = mpsc::channel();
+        for worker in self.workers.iter() {
+            worker.send(Command::Close(self.shared.clone(), done.clone()));
+        }
+        drop(done);
+        // Each answers, or is gone and its listeners with it.
+        while all_done.recv_timeout(PATIENCE).is_ok() {}
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}

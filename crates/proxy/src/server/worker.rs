@@ -1,0 +1,198 @@
+//! A worker: one thread with one event loop, which accepts for every proxy and keeps what it has accepted.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{AbortHandle, LocalSet};
+
+use super::connection::Connection;
+use super::route::Shared;
+use crate::events::Happened;
+use crate::relay::Relay;
+use crate::socket::Socket;
+use crate::time;
+
+/// After a failure to accept (no descriptor left), until the next try.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What a worker is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    ListenTcp(Arc<Shared>, std::net::TcpListener),
+    ListenUnix(Arc<Shared>, std::os::unix::net::UnixListener),
+    /// The proxy's toxics changed: wake its connections.
+    Changed(Arc<Shared>),
+    /// Drop the proxy's listener and connections, and say when that is done.
+    Close(Arc<Shared>, mpsc::Sender<()>),
+    Stop,
+}
+
+/// The handle to a worker's thread.
+#[derive(Debug)]
+pub(super) struct Worker {
+    commands: UnboundedSender<Command>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    pub(super) fn start(number: usize) -> io::Result<Self> {
+        let (commands, receiver) = unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let run = move || LocalSet::new().block_on(&runtime, obey(receiver));
+        let thread = std::thread::Builder::new().name(format!("proxy-{number}")).spawn(run)?;
+        Ok(Self { commands, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// A worker that has ended has nothing to do any more.
+    pub(super) fn send(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    pub(super) fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // One that panicked has said so on standard error.
+        let _ = thread.map(JoinHandle::join);
+    }
+}
+
+/// The connections of one proxy on this worker.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    wakers: RefCell<HashMap<u64, Waker>>,
+    tasks: RefCell<HashMap<u64, AbortHandle>>,
+    next_task: Cell<u64>,
+}
+
+impl Open {
+    pub(super) fn wake_on_change(&self, connection: u64, waker: &Waker) {
+        self.wakers.borrow_mut().insert(connection, waker.clone());
+    }
+
+    pub(super) fn forget(&self, connection: u64) {
+        self.wakers.borrow_mut().remove(&connection);
+    }
+
+    pub(super) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let number = self.next_task.get();
+        self.next_task.set(number + 1);
+        let open = self.clone();
+        let handle = tokio::task::spawn_local(async move {
+            task.await;
+            open.tasks.borrow_mut().remove(&number);
+        });
+        self.tasks.borrow_mut().insert(number, handle.abort_handle());
+    }
+
+    fn wake_all(&self) {
+        // Each is forgotten when its connection ends, which a wake alone never does.
+        self.wakers.borrow().values().for_each(Waker::wake_by_ref);
+    }
+
+    fn abort_all(&self) {
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        tasks.into_values().for_each(|task| task.abort());
+    }
+}
+
+struct Listener {
+    shared: Arc<Shared>,
+    open: Rc<Open>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn obey(mut commands: UnboundedReceiver<Command>) {
+    let mut listeners: Vec<Listener> = Vec::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::ListenTcp(shared, listener) => {
+                let open = Rc::<Open>::default();
+                let task = tokio::task::spawn_local(accept_tcp(shared.clone(), open.clone(), listener));
+                listeners.push(Listener { shared, open, task });
+            }
+            Command::ListenUnix(shared, listener) => {
+                let open = Rc::<Open>::default();
+                let task = tokio::task::spawn_local(accept_unix(shared.clone(), open.clone(), listener));
+                listeners.push(Listener { shared, open, task });
+            }
+            Command::Changed(shared) => {
+                for listener in listeners.iter().filter(|l| Arc::ptr_eq(&l.shared, &shared)) {
+                    listener.open.wake_all();
+                }
+            }
+            Command::Close(shared, done) => {
+                let (closed, kept) = listeners.into_iter().partition(|l| Arc::ptr_eq(&l.shared, &shared));
+                listeners = kept;
+                close(closed).await;
+                // Whoever asked may have stopped waiting.
+                let _ = done.send(());
+            }
+            Command::Stop => break,
+        }
+    }
+    close(listeners).await;
+}
+
+async fn close(listeners: Vec<Listener>) {
+    for listener in listeners {
+        listener.task.abort();
+        // It ends with the abort, and its socket with it.
+        let _ = listener.task.await;
+        listener.open.abort_all();
+    }
+}
+
+async fn accept_tcp(shared: Arc<Shared>, open: Rc<Open>, listener: std::net::TcpListener) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => start(&shared, &open, Socket::Tcp(stream), || client.to_string()),
+            Err(error) => pause(&shared, &error).await,
+        }
+    }
+}
+
+async fn accept_unix(shared: Arc<Shared>, open: Rc<Open>, listener: std::os::unix::net::UnixListener) {
+    let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => start(&shared, &open, Socket::Unix(stream), || "unix".to_owned()),
+            Err(error) => pause(&shared, &error).await,
+        }
+    }
+}
+
+/// Connections wait in the kernel until one of ours has ended and left its descriptors.
+async fn pause(shared: &Shared, error: &io::Error) {
+    shared.cannot_accept(error);
+    if time::sleep(PAUSE).await.is_err() {
+        // Not even a timer: others go on, and may close something.
+        tokio::task::yield_now().await;
+    }
+}
+
+fn start(shared: &Arc<Shared>, open: &Rc<Open>, client: Socket, from: impl FnOnce() -> String) {
+    let connection = Connection::new(shared.clone(), open.clone());
+    if shared.events.keeps() {
+        connection.record(Happened::Opened { client: from() });
+    }
+    open.spawn(serve(connection, client));
+}
+
+async fn serve(connection: Rc<Connection>, client: Socket) {
+    // In a box of its own, so that a connection that is open does not carry the room that connecting took.
+    match Box::pin(connection.shared().upstream.connect()).await {
+        Ok(upstream) => Relay::new(connection, client, upstream).await,
+        Err(error) => {
+            connection.record(Happened::Unreachable { error: error.to_string() });
+            connection.because(format!("upstream: {error}"));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a toxic is while it works: a machine without I/O, driven by whoever holds the two ends of the pipe.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Toxic;
+
+/// A toxic at work on one direction of one connection.
+///
+/// Who drives it calls [`push`](Stage::push) while [`room`](Stage::room) is above zero, [`end`](Stage::end) once when nothing
+/// more will come, and [`pull`](Stage::pull) until it waits. `now` is [`crate::time::now`], and never goes back.
+pub trait Stage: Send {
+    /// Bytes that it takes in now. Zero holds the sender back.
+    fn room(&self) -> usize;
+    /// Takes these bytes in, which are never empty and may be more than its room.
+    fn push(&mut self, bytes: Bytes, now: Duration);
+    /// No more bytes will come: the sender has closed its side.
+    fn end(&mut self, now: Duration);
+    /// What comes out next. `Out::End` comes once, after `end` and all bytes, unless the stage keeps it back for ever.
+    fn pull(&mut self, now: Duration) -> Out;
+    /// The toxic's attributes changed. What is inside follows the new ones as far as that makes sense. `false`: it is
+    /// another type, and the stage was left as it was.
+    fn update(&mut self, toxic: &Toxic, now: Duration) -> bool;
+    /// The toxic was removed: everything inside comes out without further delay. How the connection goes on.
+    fn retire(&mut self, now: Duration) -> Ending;
+}
+
+/// What comes out of a stage.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Out {
+    /// These bytes, which are not empty.
+    Bytes(Bytes),
+    /// Nothing until this moment, unless something is pushed before.
+    At(Duration),
+    /// Nothing until something is pushed.
+    Idle,
+    /// The end: the receiver's side is to be closed. Nothing comes after it.
+    End,
+    /// The whole connection is to be closed, in both directions.
+    Close,
+    /// The whole connection is to be reset, in both directions (RST).
+    Reset,
+}
+
+/// What a removed toxic asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The connection goes on without it.
+    GoOn,
+    /// The connection is closed: bytes were lost, so that it cannot go on.
+    Close,
+}
+
+/// The most that a stage holds back by default: enough for 100 Mbit/s over a delay of 1 s, several hundred times over for
+/// messages, and a bound on what a connection can cost.
+pub(super) const CAPACITY: usize = 16 << 20;
+
+/// A time of an attribute, in milliseconds; what is below zero counts as zero.
+pub(super) fn millis(value: i64) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
