@@ -87,17 +87,40 @@ impl Address {
         match self {
             Self::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
             Self::Tcp(host, port) => {
-                let stream = match host.parse::<IpAddr>() {
-                    Ok(ip) => TcpStream::connect(SocketAddr::new(ip, *port)).await?,
-                    // As with Go: no host is this one.
-                    Err(_) if host.is_empty() => TcpStream::connect(("localhost", *port)).await?,
-                    Err(_) => TcpStream::connect((host.as_str(), *port)).await?,
-                };
-                stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
+                if let Ok(ip) = host.parse::<IpAddr>() {
+                    return connect_tcp(SocketAddr::new(ip, *port)).await;
+                }
+                // As with Go: no host is this one.
+                let name = if host.is_empty() { "localhost" } else { host.as_str() };
+                let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{name} has no address"));
+                for address in tokio::net::lookup_host((name, *port)).await? {
+                    match connect_tcp(address).await {
+                        Ok(socket) => return Ok(socket),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
             }
         }
     }
+}
+
+/// As `TcpStream::connect`, and a system call less: only a socket that reports an error is asked which (connect(2)).
+async fn connect_tcp(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Raw::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),
+        _ => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let ready = stream.ready(tokio::io::Interest::WRITABLE).await?;
+    if (ready.is_error() || ready.is_write_closed())
+        && let Some(error) = stream.take_error()?
+    {
+        return Err(error);
+    }
+    Ok(Socket::Tcp(stream))
 }
 
 impl fmt::Display for Address {

@@ -66,12 +66,18 @@ impl<C: End, U: End> Future for Relay<C, U> {
             this.connection.wake_on_change(cx.waker());
             this.registered = true;
         }
+        if this.down.is_done() {
+            this.up.is_last();
+        }
         let up = this.up.poll(cx, &mut this.client, &mut this.upstream, &this.connection);
+        if this.up.is_done() {
+            this.down.is_last();
+        }
         let over = match up {
             Poll::Ready(Err(over)) => Some(over),
             _ => match this.down.poll(cx, &mut this.upstream, &mut this.client, &this.connection) {
                 Poll::Ready(Err(over)) => Some(over),
-                Poll::Ready(Ok(())) if up.is_ready() => None,
+                Poll::Ready(Ok(())) if this.up.is_done() => None,
                 _ => return Poll::Pending,
             },
         };

@@ -32,6 +32,7 @@ pub(super) struct Flow {
     streak: u8,
     source: Source,
     done: bool,
+    last: bool,
 }
 
 /// How far the sender is.
@@ -44,7 +45,27 @@ enum Source {
 
 impl Flow {
     pub(super) fn new(direction: Direction) -> Self {
-        Self { direction, version: 0, toxic: None, pending: Bytes::new(), pipe: None, streak: 0, source: Source::Open, done: false }
+        Self {
+            direction,
+            version: 0,
+            toxic: None,
+            pending: Bytes::new(),
+            pipe: None,
+            streak: 0,
+            source: Source::Open,
+            done: false,
+            last: false,
+        }
+    }
+
+    /// Whether the end has been passed on.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The other direction is done: when this one is, the whole connection is closed.
+    pub(super) fn is_last(&mut self) {
+        self.last = true;
     }
 
     /// Ready when the end has been passed on.
@@ -125,6 +146,9 @@ impl Flow {
         }
         let direction = self.direction;
         let read = buffer::poll_read_with(from, cx, |bytes, cx| {
+            if bytes.is_empty() {
+                return (0, Ok(Bytes::new()));
+            }
             connection.received(direction, bytes.len());
             // Most of the time the receiver takes it all, and nothing is kept.
             match Pin::new(&mut *to).poll_write(cx, bytes) {
@@ -132,8 +156,8 @@ impl Flow {
                     connection.sent(direction, count);
                     (bytes.len(), Ok(Bytes::copy_from_slice(&bytes[count..])))
                 }
-                Poll::Ready(Err(error)) if !bytes.is_empty() => (bytes.len(), Err(error)),
-                _ => (bytes.len(), Ok(Bytes::copy_from_slice(bytes))),
+                Poll::Ready(Err(error)) => (bytes.len(), Err(error)),
+                Poll::Pending => (bytes.len(), Ok(Bytes::copy_from_slice(bytes))),
             }
         });
         match ready!(read) {
@@ -266,8 +290,11 @@ impl Flow {
     }
 
     fn poll_finish<B: End>(&mut self, cx: &mut Context<'_>, to: &mut B) -> Poll<Result<(), Over>> {
-        // A receiver that is gone already needs no end.
-        let _ = ready!(Pin::new(to).poll_shutdown(cx));
+        // Closing a socket of which nothing is left to read is an end as good as any.
+        if !(self.last && to.socket().is_some()) {
+            // A receiver that is gone already needs no end.
+            let _ = ready!(Pin::new(to).poll_shutdown(cx));
+        }
         self.done = true;
         self.toxic = None;
         Poll::Ready(Ok(()))
