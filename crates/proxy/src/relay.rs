@@ -5,6 +5,8 @@ mod chain;
 mod flow;
 mod pipe;
 
+pub(crate) use buffer::shrink;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;

@@ -22,6 +22,8 @@ use crate::time;
 
 /// After a failure to accept (no descriptor left), until the next try.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks at memory that may be given back.
+const SHRINK: Duration = Duration::from_secs(1);
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -108,7 +110,15 @@ struct Listener {
     task: tokio::task::JoinHandle<()>,
 }
 
+/// Gives back memory after a bulk transfer through toxics.
+async fn shrink() {
+    while time::sleep(SHRINK).await.is_ok() {
+        crate::relay::shrink();
+    }
+}
+
 async fn obey(mut commands: UnboundedReceiver<Command>) {
+    tokio::task::spawn_local(shrink());
     let mut listeners: Vec<Listener> = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::{Ending, Out, Stage, Toxic, stage::CAPACITY};
+use super::{Ending, Out, Stage, Toxic, stage::Delayed};
 
 /// Delays each chunk, and the end of the stream, by `latency` ± `jitter`, counted from when it was read. Order is kept, and
 /// a delay is not a limit of bandwidth: many chunks are on their way at once.
@@ -24,7 +24,14 @@ pub struct Latency {
 impl Latency {
     pub(super) fn stage(&self, seed: u64) -> Box<dyn Stage> {
         let random = StdRng::seed_from_u64(seed);
-        Box::new(Delaying { toxic: self.clone(), random, line: VecDeque::new(), bytes: 0, last: Duration::ZERO, retired: false })
+        Box::new(Delaying {
+            toxic: self.clone(),
+            random,
+            line: VecDeque::new(),
+            held: Delayed::default(),
+            last: Duration::ZERO,
+            retired: false,
+        })
     }
 }
 
@@ -33,7 +40,7 @@ struct Delaying {
     random: StdRng,
     /// When each entered, when it leaves, and what: `None` is the end of the stream.
     line: VecDeque<(Duration, Duration, Option<Bytes>)>,
-    bytes: usize,
+    held: Delayed,
     /// When the last one leaves.
     last: Duration,
     retired: bool,
@@ -51,14 +58,14 @@ impl Delaying {
     fn enter(&mut self, entered: Duration, what: Option<Bytes>) {
         let leaves = if self.retired { entered } else { entered + self.delay() };
         self.last = self.last.max(leaves);
-        self.bytes += what.as_ref().map_or(0, Bytes::len);
+        self.held.add(what.as_ref().map_or(0, Bytes::len));
         self.line.push_back((entered, self.last, what));
     }
 }
 
 impl Stage for Delaying {
     fn room(&self) -> usize {
-        CAPACITY.saturating_sub(self.bytes)
+        self.held.room()
     }
 
     fn push(&mut self, bytes: Bytes, now: Duration) {
@@ -75,7 +82,7 @@ impl Stage for Delaying {
             Some((_, leaves, _)) if *leaves > now && !self.retired => Out::At(*leaves),
             Some(_) => match self.line.pop_front() {
                 Some((_, _, Some(bytes))) => {
-                    self.bytes -= bytes.len();
+                    self.held.remove(bytes.len());
                     Out::Bytes(bytes)
                 }
                 _ => Out::End,

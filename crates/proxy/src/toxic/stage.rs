@@ -1,5 +1,6 @@
 //! What a toxic is while it works: a machine without I/O, driven by whoever holds the two ends of the pipe.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,11 +53,46 @@ pub enum Ending {
     Close,
 }
 
-/// The most that a stage holds back by default: enough for 100 Mbit/s over a delay of 1 s, several hundred times over for
-/// messages, and a bound on what a connection can cost.
+/// Bytes that a stage holds back at most.
 pub(super) const CAPACITY: usize = 16 << 20;
 
 /// A time of an attribute, in milliseconds; what is below zero counts as zero.
 pub(super) fn millis(value: i64) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+/// Bytes that all delays of the process hold together.
+static DELAYED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that all delays of the process may hold together before each is held to its own share: 100 ms of 40 Gbit/s.
+const DELAYED_MOST: usize = 512 << 20;
+/// Bytes that each delay may always hold, so that one that holds much cannot stop the others.
+const DELAYED_OWN: usize = 1 << 20;
+
+/// The bytes that one delay holds. A delay is not a limit of bandwidth, so that it must hold what arrives in its time; all of
+/// them together are bounded.
+#[derive(Debug, Default)]
+pub(super) struct Delayed(usize);
+
+impl Delayed {
+    pub(super) fn room(&self) -> usize {
+        let shared = DELAYED_MOST.saturating_sub(DELAYED.load(Ordering::Relaxed));
+        shared.max(DELAYED_OWN.saturating_sub(self.0))
+    }
+
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.0 += bytes;
+        DELAYED.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&mut self, bytes: usize) {
+        self.0 -= bytes;
+        DELAYED.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Delayed {
+    fn drop(&mut self) {
+        self.remove(self.0);
+    }
 }

@@ -1,4 +1,5 @@
 //! The proxy as its users have it: real sockets on both sides.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod churn;
 mod relay;

@@ -29,7 +29,7 @@ fn upstream(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> String {
     address
 }
 
-fn echo() -> String {
+pub fn echo() -> String {
     upstream(|mut stream| {
         let mut buffer = [0; 65536];
         while let Ok(count @ 1..) = stream.read(&mut buffer) {
@@ -47,7 +47,7 @@ fn connect(route: &Route) -> TcpStream {
     stream
 }
 
-fn toxic(name: &str, stream: Direction, attributes: serde_json::Value) -> ToxicSpec {
+pub fn toxic(name: &str, stream: Direction, attributes: serde_json::Value) -> ToxicSpec {
     let toxic = Toxic::of_type(name).unwrap().merged(attributes.as_object().unwrap()).unwrap();
     ToxicSpec { name: format!("{name}_{stream:?}"), toxic, stream, toxicity: 1.0 }
 }
