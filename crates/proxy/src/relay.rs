@@ -6,6 +6,7 @@ mod flow;
 mod pipe;
 
 pub(crate) use buffer::shrink;
+pub(crate) use pipe::Pipe;
 
 use std::future::Future;
 use std::pin::Pin;

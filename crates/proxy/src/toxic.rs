@@ -1,6 +1,6 @@
 //! Toxics: faults on bytes, in Toxiproxy's vocabulary. One file each; the list below is what there is.
 //!
-//! A toxic at work on one direction of one connection is a [`Stage`]: a machine without I/O between two ends of a pipe.
+//! A toxic at work on one direction of one connection is a stage: a machine without I/O between two ends of a pipe.
 //! Stages stand in a row, which may change while bytes are in it.
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub use packet_loss::PacketLoss;
 pub use reset_peer::ResetPeer;
 pub use slicer::Slicer;
 pub use slow_close::SlowClose;
-pub use stage::{Ending, Out, Stage};
+pub(crate) use stage::{Ending, Out, Stage};
 pub use timeout::Timeout;
 
 /// The direction that bytes flow in.
@@ -107,7 +107,7 @@ macro_rules! toxics {
             }
 
             /// A stage that does this to one direction of one connection. `seed` is where its randomness comes from.
-            pub fn stage(&self, seed: u64) -> Box<dyn Stage> {
+            pub(crate) fn stage(&self, seed: u64) -> Box<dyn Stage> {
                 match self {
                     $(Self::$type(toxic) => toxic.stage(seed),)*
                 }

@@ -1,11 +1,13 @@
 //! The toxics of one direction of one connection, in a row. The row changes while bytes are in it.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Over;
+use super::Pipe;
 use crate::server::{Connection, Table};
 use crate::toxic::{Direction, Ending, Out, Stage};
 
@@ -22,12 +24,18 @@ struct Link {
     retired: bool,
 }
 
+/// What the receiver gets.
+pub(super) enum Parcel {
+    Bytes(Bytes),
+    Pipe(Pipe),
+}
+
 /// A row of stages, and what has come out of it.
 #[derive(Default)]
 pub(super) struct Chain {
     links: Vec<Link>,
     /// Past all toxics, for the receiver.
-    pub(super) out: VecDeque<Bytes>,
+    pub(super) out: VecDeque<Parcel>,
     waiting: usize,
     source_ended: bool,
     /// The end of the stream has come out.
@@ -117,6 +125,24 @@ impl Chain {
         }
     }
 
+    /// Whether it has one stage, which never looks at the bytes.
+    pub(super) fn takes_pipes(&self) -> bool {
+        self.links.len() == 1 && self.links[0].stage.takes_pipes()
+    }
+
+    /// Takes what is in the pipe in.
+    pub(super) fn push_pipe(&mut self, pipe: Pipe, now: Duration) -> io::Result<()> {
+        let Some(link) = self.links.first_mut() else {
+            self.emit_pipe(pipe);
+            return Ok(());
+        };
+        match link.stage.push_pipe(pipe, now) {
+            Ok(()) => {}
+            Err(mut pipe) => link.stage.push(pipe.read_all()?.into(), now),
+        }
+        Ok(())
+    }
+
     /// The sender has closed its side.
     pub(super) fn end(&mut self, now: Duration) {
         self.source_ended = true;
@@ -132,12 +158,16 @@ impl Chain {
     /// So many bytes of the first waiting piece were written.
     pub(super) fn written(&mut self, count: usize) {
         self.waiting -= count.min(self.waiting);
-        if let Some(first) = self.out.front_mut() {
-            if count >= first.len() {
-                self.out.pop_front();
-            } else {
-                bytes::Buf::advance(first, count);
+        let done = match self.out.front_mut() {
+            Some(Parcel::Bytes(bytes)) => {
+                bytes::Buf::advance(bytes, count);
+                bytes.is_empty()
             }
+            Some(Parcel::Pipe(pipe)) => pipe.held() == 0,
+            None => false,
+        };
+        if done {
+            self.out.pop_front();
         }
     }
 
@@ -147,7 +177,25 @@ impl Chain {
 
     fn emit(&mut self, bytes: Bytes) {
         self.waiting += bytes.len();
-        self.out.push_back(bytes);
+        self.out.push_back(Parcel::Bytes(bytes));
+    }
+
+    fn emit_pipe(&mut self, pipe: Pipe) {
+        self.waiting += pipe.held();
+        self.out.push_back(Parcel::Pipe(pipe));
+    }
+
+    /// The pipe that a stage has announced goes on, as bytes if another stage comes next.
+    fn pass_pipe(&mut self, i: usize, now: Duration) {
+        let Some(mut pipe) = self.links[i].stage.take_pipe() else { return };
+        match self.links.get_mut(i + 1) {
+            None => self.emit_pipe(pipe),
+            Some(receiver) => match pipe.read_all() {
+                Ok(bytes) => receiver.stage.push(bytes.into(), now),
+                // Bytes are missing: the connection cannot go on.
+                Err(error) => self.over = Some(Over::Close(error.to_string())),
+            },
+        }
     }
 
     /// Moves everything as far as it goes now.
@@ -184,6 +232,7 @@ impl Chain {
                     Some(receiver) => receiver.stage.push(bytes, now),
                     None => self.emit(bytes),
                 },
+                Out::Pipe => self.pass_pipe(i, now),
                 Out::End => {
                     link.ended.1 = true;
                     match self.links.get_mut(i + 1) {

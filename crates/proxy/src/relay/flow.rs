@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::chain::{Chain, Waits};
+use super::chain::{Chain, Parcel, Waits};
 use super::pipe::Pipe;
 use super::{Over, buffer};
 use crate::server::Connection;
@@ -217,12 +217,13 @@ impl Flow {
         to: &mut B,
         connection: &Connection,
     ) -> Poll<Result<(), Over>> {
+        let spliced = to.socket().is_some();
         if self.poll_pending(cx, to, connection)?.is_pending() {
             // Toxics go on taking in behind what waits, as far as they have room.
-            self.poll_take_in(cx, from, connection)?;
+            self.poll_take_in(cx, from, spliced, connection)?;
             return Poll::Pending;
         }
-        let took_in = self.poll_take_in(cx, from, connection)?;
+        let took_in = self.poll_take_in(cx, from, spliced, connection)?;
         let Some(toxic) = &mut self.toxic else { return Poll::Ready(Ok(())) };
         let (chain, sleep) = &mut **toxic;
         let waits = chain.pump(time::now());
@@ -230,8 +231,12 @@ impl Flow {
             return Poll::Ready(chain.take_over().map_or(Ok(()), Err));
         }
         let mut wrote = false;
-        while let Some(bytes) = chain.out.front() {
-            match Pin::new(&mut *to).poll_write(cx, bytes) {
+        while let Some(parcel) = chain.out.front_mut() {
+            let result = match parcel {
+                Parcel::Bytes(bytes) => Pin::new(&mut *to).poll_write(cx, bytes),
+                Parcel::Pipe(pipe) => pipe.poll_send(to, cx),
+            };
+            match result {
                 Poll::Ready(Ok(count)) => {
                     connection.sent(self.direction, count);
                     chain.written(count);
@@ -264,7 +269,12 @@ impl Flow {
     }
 
     /// Reads as long as the toxics have room. Whether something came.
-    fn poll_take_in<A: End>(&mut self, cx: &mut Context<'_>, from: &mut A, connection: &Connection) -> Result<bool, Over> {
+    fn poll_take_in<A: End>(&mut self, cx: &mut Context<'_>, from: &mut A, spliced: bool, connection: &Connection) -> Result<bool, Over> {
+        if spliced && self.streak >= BULK && self.source == Source::Open {
+            if let Some(took_in) = self.poll_take_in_pipe(cx, from, connection)? {
+                return Ok(took_in);
+            }
+        }
         let Some(toxic) = &mut self.toxic else { return Ok(false) };
         let chain = &mut toxic.0;
         let mut some = false;
@@ -278,6 +288,7 @@ impl Flow {
             match read {
                 Ok(bytes) if !bytes.is_empty() => {
                     connection.received(self.direction, bytes.len());
+                    self.streak = if bytes.len() >= buffer::SIZE { self.streak.saturating_add(1) } else { 0 };
                     chain.push(bytes, now);
                 }
                 ended => {
@@ -287,6 +298,33 @@ impl Flow {
             }
         }
         Ok(some)
+    }
+
+    /// Lets the kernel keep bulk while it is delayed. `None` where that cannot be done now; otherwise whether something came.
+    fn poll_take_in_pipe<A: End>(&mut self, cx: &mut Context<'_>, from: &A, connection: &Connection) -> Result<Option<bool>, Over> {
+        let (Some(toxic), Some(source)) = (&mut self.toxic, from.socket()) else { return Ok(None) };
+        let chain = &mut toxic.0;
+        if !chain.takes_pipes() || chain.room() == 0 {
+            return Ok(None);
+        }
+        let Some(mut pipe) = Pipe::take_for_delay() else { return Ok(None) };
+        match pipe.poll_fill(source, cx) {
+            Poll::Ready(Ok(count @ 1..)) => {
+                connection.received(self.direction, count);
+                // The bulk is over, and its descriptors are better used elsewhere.
+                if count < buffer::SIZE {
+                    self.streak = 0;
+                }
+                chain.push_pipe(pipe, time::now()).map_err(|error| Over::Close(error.to_string()))?;
+                Ok(Some(true))
+            }
+            Poll::Ready(ended) => {
+                self.source = if ended.is_ok() { Source::Ended } else { Source::Failed };
+                chain.end(time::now());
+                Ok(Some(true))
+            }
+            Poll::Pending => Ok(Some(false)),
+        }
     }
 
     fn poll_finish<B: End>(&mut self, cx: &mut Context<'_>, to: &mut B) -> Poll<Result<(), Over>> {

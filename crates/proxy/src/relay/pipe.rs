@@ -3,43 +3,69 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use tokio::io::Interest;
 
-use crate::socket::Socket;
+use crate::socket::{End, Socket};
 
 /// Asked for, in bytes; a user who may not have it gets what the kernel gives (pipe(7)).
 const SIZE: usize = 1 << 20;
 
 /// Pipes that a thread keeps for the next bulk transfer.
-const POOLED: usize = 16;
+const POOLED: usize = 64;
 
 thread_local! {
     static POOL: RefCell<Vec<(OwnedFd, OwnedFd)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Pipes that may be full of delayed bytes at once, in all of the process, if its descriptors allow.
+const DELAYED: usize = 1024;
+
+static DELAYED_NOW: AtomicUsize = AtomicUsize::new(0);
+
 /// A pipe on loan from the thread's pool.
 #[derive(Debug)]
-pub(super) struct Pipe {
+pub(crate) struct Pipe {
     ends: Option<(OwnedFd, OwnedFd)>,
     held: usize,
+    delayed: bool,
 }
 
 impl Pipe {
     pub(super) fn take() -> io::Result<Self> {
         if let Some(ends) = POOL.with_borrow_mut(Vec::pop) {
-            return Ok(Self { ends: Some(ends), held: 0 });
+            return Ok(Self { ends: Some(ends), held: 0, delayed: false });
         }
         let ends = rustix::pipe::pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
         // The default of 16 pages works too.
         let _ = rustix::pipe::fcntl_setpipe_size(&ends.1, SIZE);
-        Ok(Self { ends: Some(ends), held: 0 })
+        Ok(Self { ends: Some(ends), held: 0, delayed: false })
+    }
+
+    /// A pipe for bytes that stay in it for some time; `None` where there are many already: the process has other uses for
+    /// its descriptors.
+    pub(super) fn take_for_delay() -> Option<Self> {
+        static LIMIT: OnceLock<usize> = OnceLock::new();
+        let limit = *LIMIT.get_or_init(|| {
+            let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+            // A quarter of them, two for each pipe.
+            DELAYED.min(usize::try_from(descriptors / 8).unwrap_or(DELAYED))
+        });
+        if DELAYED_NOW.load(Ordering::Relaxed) >= limit {
+            return None;
+        }
+        let mut pipe = Self::take().ok()?;
+        pipe.delayed = true;
+        DELAYED_NOW.fetch_add(1, Ordering::Relaxed);
+        Some(pipe)
     }
 
     /// Bytes in the pipe.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held
     }
 
@@ -74,6 +100,17 @@ impl Pipe {
         Poll::Ready(Ok(()))
     }
 
+    /// From the pipe into an end, once: as much as it takes.
+    pub(super) fn poll_send<E: End>(&mut self, to: &E, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(socket) = to.socket() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        let before = self.held;
+        match self.poll_drain(socket, cx) {
+            Poll::Pending if self.held == before => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(before - self.held)),
+        }
+    }
+
     /// What is in the pipe, for a toxic that came in the middle of a bulk transfer.
     pub(super) fn read_all(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.held];
@@ -90,6 +127,9 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
+        if self.delayed {
+            DELAYED_NOW.fetch_sub(1, Ordering::Relaxed);
+        }
         let Some(ends) = self.ends.take().filter(|_| self.held == 0) else { return };
         // A thread that ends has no pool any more.
         let _ = POOL.try_with(|pool| {

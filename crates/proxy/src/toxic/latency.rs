@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::{Ending, Out, Stage, Toxic, stage::Delayed};
+use crate::relay::Pipe;
 
 /// Delays each chunk, and the end of the stream, by `latency` ± `jitter`, counted from when it was read. Order is kept, and
 /// a delay is not a limit of bandwidth: many chunks are on their way at once.
@@ -38,12 +39,19 @@ impl Latency {
 struct Delaying {
     toxic: Latency,
     random: StdRng,
-    /// When each entered, when it leaves, and what: `None` is the end of the stream.
-    line: VecDeque<(Duration, Duration, Option<Bytes>)>,
+    /// When each entered, when it leaves, and what.
+    line: VecDeque<(Duration, Duration, What)>,
     held: Delayed,
     /// When the last one leaves.
     last: Duration,
     retired: bool,
+}
+
+/// What is on its way.
+enum What {
+    Bytes(Bytes),
+    Pipe(Pipe),
+    End,
 }
 
 impl Delaying {
@@ -55,10 +63,14 @@ impl Delaying {
         Duration::from_secs_f64((millis / 1e3).min(3.2e9))
     }
 
-    fn enter(&mut self, entered: Duration, what: Option<Bytes>) {
+    fn enter(&mut self, entered: Duration, what: What) {
         let leaves = if self.retired { entered } else { entered + self.delay() };
         self.last = self.last.max(leaves);
-        self.held.add(what.as_ref().map_or(0, Bytes::len));
+        self.held.add(match &what {
+            What::Bytes(bytes) => bytes.len(),
+            What::Pipe(pipe) => pipe.held(),
+            What::End => 0,
+        });
         self.line.push_back((entered, self.last, what));
     }
 }
@@ -69,19 +81,35 @@ impl Stage for Delaying {
     }
 
     fn push(&mut self, bytes: Bytes, now: Duration) {
-        self.enter(now, Some(bytes));
+        self.enter(now, What::Bytes(bytes));
+    }
+
+    fn takes_pipes(&self) -> bool {
+        !self.retired
+    }
+
+    fn push_pipe(&mut self, pipe: Pipe, now: Duration) -> Result<(), Pipe> {
+        self.enter(now, What::Pipe(pipe));
+        Ok(())
+    }
+
+    fn take_pipe(&mut self) -> Option<Pipe> {
+        let (_, _, What::Pipe(pipe)) = self.line.pop_front_if(|(_, _, what)| matches!(what, What::Pipe(_)))? else { return None };
+        self.held.remove(pipe.held());
+        Some(pipe)
     }
 
     fn end(&mut self, now: Duration) {
-        self.enter(now, None);
+        self.enter(now, What::End);
     }
 
     fn pull(&mut self, now: Duration) -> Out {
         match self.line.front() {
             None => Out::Idle,
             Some((_, leaves, _)) if *leaves > now && !self.retired => Out::At(*leaves),
+            Some((_, _, What::Pipe(_))) => Out::Pipe,
             Some(_) => match self.line.pop_front() {
-                Some((_, _, Some(bytes))) => {
+                Some((_, _, What::Bytes(bytes))) => {
                     self.held.remove(bytes.len());
                     Out::Bytes(bytes)
                 }

@@ -6,18 +6,31 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Toxic;
+use crate::relay::Pipe;
 
 /// A toxic at work on one direction of one connection.
 ///
 /// Who drives it calls [`push`](Stage::push) while [`room`](Stage::room) is above zero, [`end`](Stage::end) once when nothing
 /// more will come, and [`pull`](Stage::pull) until it waits. `now` is [`crate::time::now`], and never goes back.
-pub trait Stage: Send {
+pub(crate) trait Stage {
     /// Bytes that it takes in now. Zero holds the sender back.
     fn room(&self) -> usize;
     /// Takes these bytes in, which are never empty and may be more than its room.
     fn push(&mut self, bytes: Bytes, now: Duration);
+    /// Whether it never looks at bytes, so that it may be given them in the kernel's own hands.
+    fn takes_pipes(&self) -> bool {
+        false
+    }
+    /// Takes what is in the pipe in, or gives it back.
+    fn push_pipe(&mut self, pipe: Pipe, _now: Duration) -> Result<(), Pipe> {
+        Err(pipe)
+    }
     /// No more bytes will come: the sender has closed its side.
     fn end(&mut self, now: Duration);
+    /// The pipe that `Out::Pipe` announced.
+    fn take_pipe(&mut self) -> Option<Pipe> {
+        None
+    }
     /// What comes out next. `Out::End` comes once, after `end` and all bytes, unless the stage keeps it back for ever.
     fn pull(&mut self, now: Duration) -> Out;
     /// The toxic's attributes changed. What is inside follows the new ones as far as that makes sense. `false`: it is
@@ -29,9 +42,11 @@ pub trait Stage: Send {
 
 /// What comes out of a stage.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Out {
+pub(crate) enum Out {
     /// These bytes, which are not empty.
     Bytes(Bytes),
+    /// A pipe of bytes, to be taken with [`Stage::take_pipe`].
+    Pipe,
     /// Nothing until this moment, unless something is pushed before.
     At(Duration),
     /// Nothing until something is pushed.
@@ -46,7 +61,7 @@ pub enum Out {
 
 /// What a removed toxic asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// The connection goes on without it.
     GoOn,
     /// The connection is closed: bytes were lost, so that it cannot go on.
@@ -64,8 +79,8 @@ pub(super) fn millis(value: i64) -> Duration {
 /// Bytes that all delays of the process hold together.
 static DELAYED: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes that all delays of the process may hold together before each is held to its own share: 100 ms of 40 Gbit/s.
-const DELAYED_MOST: usize = 512 << 20;
+/// Bytes that all delays of the process may hold together before each is held to its own share: 100 ms of 80 Gbit/s.
+const DELAYED_MOST: usize = 1 << 30;
 /// Bytes that each delay may always hold, so that one that holds much cannot stop the others.
 const DELAYED_OWN: usize = 1 << 20;
 
