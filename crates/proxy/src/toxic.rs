@@ -14,7 +14,9 @@ mod packet_loss;
 mod reset_peer;
 mod slicer;
 mod slow_close;
+mod slow_open;
 mod stage;
+mod stall;
 mod timeout;
 
 pub use bandwidth::Bandwidth;
@@ -25,7 +27,9 @@ pub use packet_loss::PacketLoss;
 pub use reset_peer::ResetPeer;
 pub use slicer::Slicer;
 pub use slow_close::SlowClose;
+pub use slow_open::SlowOpen;
 pub(crate) use stage::{Ending, Out, Stage};
+pub use stall::Stall;
 pub use timeout::Timeout;
 
 /// The direction that bytes flow in.
@@ -126,6 +130,8 @@ toxics! {
     "limit_data" => LimitData,
     "packet_loss" => PacketLoss,
     "noop" => Noop,
+    "slow_open" => SlowOpen,
+    "stall" => Stall,
 }
 
 impl Toxic {
@@ -173,6 +179,8 @@ impl Toxic {
             Self::LimitData(_) => "LimitDataToxic",
             Self::PacketLoss(_) => "PacketLossToxic",
             Self::Noop(_) => "NoopToxic",
+            Self::SlowOpen(_) => "SlowOpenToxic",
+            Self::Stall(_) => "StallToxic",
         }
     }
 }
