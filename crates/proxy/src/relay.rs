@@ -4,9 +4,11 @@ mod buffer;
 mod chain;
 mod flow;
 mod pipe;
+mod toxed;
 
 pub(crate) use buffer::shrink;
 pub(crate) use pipe::Pipe;
+pub(crate) use toxed::Toxed;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -41,6 +43,15 @@ impl<C: End, U: End> Relay<C, U> {
     pub(crate) fn new(connection: Rc<Connection>, client: C, upstream: U) -> Self {
         let (up, down) = (Flow::new(Direction::Upstream), Flow::new(Direction::Downstream));
         Self { connection, client, upstream, up, down, registered: false }
+    }
+
+    /// Between ends of which the client's is a [`Toxed`], under whatever is on top: toxics are at work there, and count.
+    pub(crate) fn over_toxed(connection: Rc<Connection>, client: C, upstream: U) -> Self {
+        let mut relay = Self::new(connection, client, upstream);
+        relay.up.leave_toxics_to_others();
+        relay.down.leave_toxics_to_others();
+        relay.registered = true;
+        relay
     }
 
     fn over(&mut self, over: Over) {
@@ -86,6 +97,8 @@ impl<C: End, U: End> Future for Relay<C, U> {
         };
         if let Some(over) = over {
             this.over(over);
+        } else if this.connection.is_reset_behind() {
+            this.client.reset_on_close();
         }
         Poll::Ready(())
     }

@@ -33,6 +33,8 @@ pub(super) struct Flow {
     source: Source,
     done: bool,
     last: bool,
+    /// Toxics and counters are somebody else's.
+    quiet: bool,
 }
 
 /// How far the sender is.
@@ -55,7 +57,12 @@ impl Flow {
             source: Source::Open,
             done: false,
             last: false,
+            quiet: false,
         }
+    }
+
+    pub(super) fn leave_toxics_to_others(&mut self) {
+        self.quiet = true;
     }
 
     /// Whether the end has been passed on.
@@ -94,6 +101,9 @@ impl Flow {
 
     /// Takes up a change of the proxy's toxics.
     fn follow(&mut self, connection: &Connection) -> Result<(), Over> {
+        if self.quiet {
+            return Ok(());
+        }
         let version = connection.toxics_version();
         if version != self.version {
             let table = connection.toxics();
@@ -123,7 +133,7 @@ impl Flow {
         while !self.pending.is_empty() {
             let count = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending)).map_err(|e| failed(self.direction, &e))?;
             bytes::Buf::advance(&mut self.pending, count);
-            connection.sent(self.direction, count);
+            count_out(connection, self.direction, self.quiet, count);
         }
         Poll::Ready(Ok(()))
     }
@@ -144,16 +154,16 @@ impl Flow {
             Source::Ended => return self.poll_finish(cx, to),
             Source::Failed => return Poll::Ready(Err(self.reset())),
         }
-        let direction = self.direction;
+        let (direction, quiet) = (self.direction, self.quiet);
         let read = buffer::poll_read_with(from, cx, |bytes, cx| {
             if bytes.is_empty() {
                 return (0, Ok(Bytes::new()));
             }
-            connection.received(direction, bytes.len());
+            count_in(connection, direction, quiet, bytes.len());
             // Most of the time the receiver takes it all, and nothing is kept.
             match Pin::new(&mut *to).poll_write(cx, bytes) {
                 Poll::Ready(Ok(count)) => {
-                    connection.sent(direction, count);
+                    count_out(connection, direction, quiet, count);
                     (bytes.len(), Ok(Bytes::copy_from_slice(&bytes[count..])))
                 }
                 Poll::Ready(Err(error)) => (bytes.len(), Err(error)),
@@ -181,7 +191,7 @@ impl Flow {
         let (Some(pipe), Some(source), Some(sink)) = (&mut self.pipe, from.socket(), to.socket()) else { return Poll::Ready(Ok(())) };
         let before = pipe.held();
         let drained = pipe.poll_drain(sink, cx);
-        connection.sent(self.direction, before - pipe.held());
+        count_out(connection, self.direction, self.quiet, before - pipe.held());
         ready!(drained).map_err(|error| failed(self.direction, &error))?;
         match pipe.poll_fill(source, cx) {
             Poll::Ready(Ok(0)) => {
@@ -189,7 +199,7 @@ impl Flow {
                 self.pipe = None;
             }
             Poll::Ready(Ok(count)) => {
-                connection.received(self.direction, count);
+                count_in(connection, self.direction, self.quiet, count);
                 // Small messages never pay for pipes: back to copying when the bulk is over.
                 self.streak = if count < buffer::SIZE / 4 { self.streak + 1 } else { 0 };
                 if self.streak >= 4 * BULK {
@@ -341,6 +351,18 @@ impl Flow {
     fn reset(&self) -> Over {
         let side = if self.direction == Direction::Upstream { "client" } else { "upstream" };
         Over::Reset(format!("{side} reset the connection"))
+    }
+}
+
+fn count_in(connection: &Connection, direction: Direction, quiet: bool, bytes: usize) {
+    if !quiet {
+        connection.received(direction, bytes);
+    }
+}
+
+fn count_out(connection: &Connection, direction: Direction, quiet: bool, bytes: usize) {
+    if !quiet {
+        connection.sent(direction, bytes);
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use super::Relay;
 use crate::server::Connection;
 use crate::socket::{End, Socket};
+use crate::toxic::Direction;
 
 /// Bytes between the relay and whoever speaks HTTP or TLS.
 const BETWEEN: usize = 64 << 10;
@@ -33,13 +34,6 @@ impl Toxed {
         Self { connection, inner: Inner::Direct(socket), registered: false }
     }
 
-    /// Closing it resets the connection.
-    pub(crate) fn reset_on_close(&self) {
-        if let Inner::Direct(socket) = &self.inner {
-            socket.reset_on_close();
-        }
-    }
-
     fn follow(&mut self, waker: &Waker) {
         if !self.registered {
             self.registered = true;
@@ -57,7 +51,11 @@ impl Toxed {
 
 impl End for Toxed {
     fn reset_on_close(&self) {
-        Self::reset_on_close(self);
+        match &self.inner {
+            Inner::Direct(socket) => socket.reset_on_close(),
+            // The relay passes on how its other end goes.
+            Inner::Behind(_) | Inner::Changing => self.connection.reset_behind(),
+        }
     }
 }
 
@@ -66,7 +64,15 @@ impl AsyncRead for Toxed {
         let this = self.get_mut();
         this.follow(cx.waker());
         match &mut this.inner {
-            Inner::Direct(socket) => Pin::new(socket).poll_read(cx, buf),
+            Inner::Direct(socket) => {
+                let before = buf.filled().len();
+                let result = Pin::new(socket).poll_read(cx, buf);
+                // The other side of this proxy takes what is read here, in its own form.
+                let count = buf.filled().len() - before;
+                this.connection.received(Direction::Upstream, count);
+                this.connection.sent(Direction::Upstream, count);
+                result
+            }
             Inner::Behind(stream) => Pin::new(stream).poll_read(cx, buf),
             Inner::Changing => Poll::Ready(Ok(())),
         }
@@ -78,7 +84,14 @@ impl AsyncWrite for Toxed {
         let this = self.get_mut();
         this.follow(cx.waker());
         match &mut this.inner {
-            Inner::Direct(socket) => Pin::new(socket).poll_write(cx, buf),
+            Inner::Direct(socket) => {
+                let result = Pin::new(socket).poll_write(cx, buf);
+                if let Poll::Ready(Ok(count)) = result {
+                    this.connection.received(Direction::Downstream, count);
+                    this.connection.sent(Direction::Downstream, count);
+                }
+                result
+            }
             Inner::Behind(stream) => Pin::new(stream).poll_write(cx, buf),
             Inner::Changing => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }

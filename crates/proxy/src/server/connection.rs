@@ -19,12 +19,13 @@ pub(crate) struct Connection {
     number: u64,
     received: [Cell<u64>; 2],
     because: RefCell<Option<Box<str>>>,
+    reset: Cell<bool>,
 }
 
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, open: Rc<Open>) -> Rc<Self> {
         let number = shared.opened();
-        Rc::new(Self { shared, open, number, received: Default::default(), because: RefCell::default() })
+        Rc::new(Self { shared, open, number, received: Default::default(), because: RefCell::default(), reset: Cell::new(false) })
     }
 
     /// Counted from 1 in its proxy.
@@ -66,6 +67,15 @@ impl Connection {
 
     pub(crate) fn sent(&self, direction: Direction, bytes: usize) {
         self.shared.sent(direction, bytes);
+    }
+
+    /// The end that a relay of its own serves is to be reset when it ends.
+    pub(crate) fn reset_behind(&self) {
+        self.reset.set(true);
+    }
+
+    pub(crate) fn is_reset_behind(&self) -> bool {
+        self.reset.get()
     }
 
     /// Why it ends. The first reason counts.
