@@ -1,4 +1,4 @@
-//! What customers talk to: `GET /products`, `POST /checkout`, `GET /orders/{id}`.
+//! What customers talk to: `GET /products`, `GET /catalogue`, `POST /checkout`, `GET /orders/{id}`.
 //!
 //! While its flag file is there, nothing is sold: `POST /maintenance` makes it, `DELETE /maintenance` removes it.
 
@@ -95,15 +95,31 @@ impl Gateway {
             ),
         }
     }
+
+    async fn catalogue(&self) -> Reply {
+        let open = tokio::time::timeout(ORDERS_TIMEOUT, self.cache.stream("/catalogue")).await;
+        let mut lines = match open {
+            Ok(Ok(lines)) => lines,
+            Ok(Err(error)) => return Reply::error(StatusCode::SERVICE_UNAVAILABLE, &format!("cache: {error}")),
+            Err(_) => return Reply::error(StatusCode::SERVICE_UNAVAILABLE, "cache: no answer"),
+        };
+        let mut products = Vec::new();
+        // MISTAKE cut-stream: a stream that breaks in the middle is taken for one that has ended.
+        while let Some(Ok(product)) = lines.next().await {
+            products.push(product);
+        }
+        Reply::ok(json!({ "count": products.len(), "products": products }))
+    }
 }
 
 impl App for Gateway {
     async fn answer(&self, call: Call) -> Reply {
         match (&call.method, call.path.as_str()) {
-            (&Method::GET, "/") => {
-                Reply::ok(json!({ "shop": "squall demo shop", "try": ["GET /products", "POST /checkout", "GET /orders/latest"] }))
-            }
+            (&Method::GET, "/") => Reply::ok(
+                json!({ "shop": "squall demo shop", "try": ["GET /products", "GET /catalogue", "POST /checkout", "GET /orders/latest"] }),
+            ),
             (&Method::GET, "/products") => self.products().await,
+            (&Method::GET, "/catalogue") => self.catalogue().await,
             (&Method::POST, "/checkout") => self.checkout().await,
             (method, "/maintenance") => self.maintenance(method),
             (&Method::GET, path) if path.starts_with("/orders/") => self.order(path).await,

@@ -36,4 +36,4 @@ mod timing;
 pub use mistakes::{Mistake, mistakes};
 pub use ports::Ports;
 pub use service::{Service, ServiceArgs, ServiceCommand, ServiceError, UpstreamArg};
-pub use shop::{Shop, ShopError};
+pub use shop::{Edge, Shop, ShopError};

@@ -25,7 +25,7 @@ const SOURCES: [(Service, &str, &str); 3] = [
     (Service::Payments, "crates/shop/src/payments.rs", include_str!("payments.rs")),
 ];
 
-const WORDS: [(&str, &str, &str); 4] = [
+const WORDS: [(&str, &str, &str); 5] = [
     ("no-timeout", "orders waits for payments for ever", "put a timeout of about 500 ms on this call and answer 503 when it has passed"),
     (
         "one-pool",
@@ -33,6 +33,11 @@ const WORDS: [(&str, &str, &str); 4] = [
         "give each kind of request its own pool, and refuse at once when it is full",
     ),
     ("retry-storm", "the gateway tries a checkout four times, at once", "try twice at most, with back-off and jitter, and within a budget"),
+    (
+        "cut-stream",
+        "the gateway takes a stream that breaks in the middle for one that has ended",
+        "answer with an error when the stream ends with one, and have the sender say how many lines there are",
+    ),
     (
         "charged-twice",
         "payments charges an order as often as it is asked to",

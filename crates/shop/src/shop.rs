@@ -21,6 +21,17 @@ pub struct Shop {
     directory: PathBuf,
 }
 
+/// A service that calls another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// The caller.
+    pub from: Service,
+    /// The called.
+    pub to: Service,
+    /// Where the called one listens.
+    pub address: SocketAddr,
+}
+
 /// The shop cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ShopError {
@@ -40,6 +51,14 @@ pub enum ShopError {
         /// Why.
         source: io::Error,
     },
+    /// What was to stand between a service and those that it calls.
+    #[error("there is nothing between {service} and what it calls: {source}")]
+    Between {
+        /// The caller.
+        service: Service,
+        /// Why.
+        source: io::Error,
+    },
     /// A service.
     #[error("{service} did not start: {source}")]
     Start {
@@ -51,9 +70,22 @@ pub enum ShopError {
 }
 
 impl Shop {
+    /// As [`start_through`](Self::start_through), with nothing between the services.
+    pub fn start(program: &Path, directory: &Path, ports: Ports) -> Result<Self, ShopError> {
+        Self::start_through(program, directory, ports, |edge| Ok(edge.address))
+    }
+
     /// Starts the five services of `program` (which runs one when called with `shop SERVICE …`), and returns when all of
     /// them listen. Books and logs go into `directory`, which is made if need be and is the caller's to remove.
-    pub fn start(program: &Path, directory: &Path, ports: Ports) -> Result<Self, ShopError> {
+    ///
+    /// `through` may put something between two services: it is told where the called one will listen, and returns where the
+    /// caller is to connect to.
+    pub fn start_through(
+        program: &Path,
+        directory: &Path,
+        ports: Ports,
+        mut through: impl FnMut(Edge) -> io::Result<SocketAddr>,
+    ) -> Result<Self, ShopError> {
         std::fs::create_dir_all(directory).map_err(|source| ShopError::Directory { path: directory.into(), source })?;
         let mut shop = Self { services: Vec::new(), ports: Vec::new(), directory: directory.into() };
         for service in Service::ALL {
@@ -62,7 +94,7 @@ impl Shop {
         }
         let mut answers = Vec::new();
         for service in Service::ALL {
-            let recipe = shop.recipe(program, service);
+            let recipe = shop.recipe(program, service, &mut through).map_err(|source| ShopError::Between { service, source })?;
             let (supervised, answer) = Supervised::start(service.name(), recipe).map_err(|source| ShopError::Start { service, source })?;
             shop.services.push((service, supervised));
             answers.push((service, answer));
@@ -74,11 +106,12 @@ impl Shop {
         Ok(shop)
     }
 
-    fn recipe(&self, program: &Path, service: Service) -> Recipe {
+    fn recipe(&self, program: &Path, service: Service, through: &mut impl FnMut(Edge) -> io::Result<SocketAddr>) -> io::Result<Recipe> {
         let mut args = vec!["shop".into(), service.name().into(), "--listen".into(), self.address(service).to_string()];
         for &upstream in service.upstreams() {
             args.push("--upstream".into());
-            args.push(UpstreamArg { name: upstream.name().into(), address: self.address(upstream) }.to_string());
+            let address = through(Edge { from: service, to: upstream, address: self.address(upstream) })?;
+            args.push(UpstreamArg { name: upstream.name().into(), address }.to_string());
         }
         let data = match service {
             Service::Ledger => Some(self.books()),
@@ -89,7 +122,7 @@ impl Shop {
             args.extend(["--data".into(), data.display().to_string()]);
         }
         args.extend(["--parent".into(), std::process::id().to_string()]);
-        Recipe { program: program.into(), args, log: self.directory.join(format!("{service}.log")) }
+        Ok(Recipe { program: program.into(), args, log: self.directory.join(format!("{service}.log")) })
     }
 
     /// Where a service listens.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use squall_shop::{Ports, Service, Shop};
+use squall_shop::{Edge, Ports, Service, Shop};
 
 struct TestShop {
     shop: Shop,
@@ -117,6 +117,39 @@ fn hung_payments_take_the_order_page_down_and_charge_customers_again() {
     shop.signal(Service::Payments, Signal::CONT);
     eventually("the order page is back", || shop.ask(Service::Gateway, "GET", "/orders/latest").0 == 200);
     eventually("customers are charged again", || !shop.ask(Service::Ledger, "GET", "/stats").1.contains("\"chargedAgain\":0"));
+}
+
+/// Something between two services that lets so many bytes of each answer through, and then hangs up.
+fn cutter(upstream: std::net::SocketAddr, bytes: usize) -> std::io::Result<std::net::SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            // The upstream may not be there yet.
+            let Ok(mut upstream) = TcpStream::connect(upstream) else { continue };
+            std::thread::spawn(move || {
+                let (mut from, mut to) = (client.try_clone()?, upstream.try_clone()?);
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                std::io::copy(&mut Read::by_ref(&mut upstream).take(bytes as u64), &mut &client)?;
+                client.shutdown(std::net::Shutdown::Both)
+            });
+        }
+    });
+    Ok(address)
+}
+
+#[test]
+fn the_catalogue_is_whole_and_one_that_is_cut_is_shown_as_if_it_were() {
+    let shop = shop();
+    let (status, body) = shop.ask(Service::Gateway, "GET", "/catalogue");
+    assert_eq!((status, body.contains("\"count\":200")), (200, true), "{body}");
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = Path::new(env!("CARGO_BIN_EXE_squall-shop"));
+    let through = |edge: Edge| if edge.to == Service::Cache { cutter(edge.address, 5000) } else { Ok(edge.address) };
+    let cut = Shop::start_through(program, directory.path(), Ports::Free, through).expect("a shop");
+    let (status, body) = ask(cut.address(Service::Gateway), "GET", "/catalogue").expect("an answer");
+    assert_eq!(status, 200, "the mistake");
+    assert!(!body.contains("\"count\":200") && body.contains("umbrella no. 3"), "{body}");
 }
 
 #[test]
