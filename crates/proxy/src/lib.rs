@@ -13,7 +13,9 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod api;
 pub mod body;
+pub mod control;
 pub mod decide;
 pub mod events;
 mod relay;
@@ -24,6 +26,7 @@ pub mod time;
 pub mod toxic;
 
 pub use address::{Address, ListenError};
+pub use control::{Control, ControlError, ProxyHandle};
 pub use events::{Event, EventLog, Happened};
 pub use rule::RuleSpec;
 pub use server::{Counters, Options, Proxies, Route};

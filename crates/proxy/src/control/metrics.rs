@@ -1,0 +1,16 @@
+//! What has passed, by proxy and address.
+
+use crate::server::Counters;
+
+/// What has passed a proxy while it had these addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyMetrics {
+    /// Its name.
+    pub proxy: String,
+    /// Where it listened.
+    pub listen: String,
+    /// Where it connected to.
+    pub upstream: String,
+    /// What has passed, as of now.
+    pub counters: Counters,
+}
