@@ -16,6 +16,33 @@ pub struct Field {
 }
 
 impl Field {
+    /// An experiment that pauses the process `victim` while the number in the file `signal` is expected to be 0. `step` is what
+    /// else the step says, and `rest` what else the experiment does.
+    pub fn pause(&self, name: &str, victim: &str, step: &str, rest: &str) -> String {
+        format!(
+            "apiVersion: squall.dev/v1
+kind: Experiment
+metadata: {{ name: {name}, labels: {{ team: {victim} }} }}
+spec:
+  hypothesis:
+    statement: The signal stays at zero.
+    probes:
+      - name: signal
+        file: {{ path: {}, measure: number }}
+        expect: {{ eq: 0 }}
+        every: 20ms
+  steady: {{ for: 60ms }}
+  method:
+    - name: the pause
+      fault: process.pause
+      target: {{ process: {{ name: {victim} }} }}
+      {step}
+  recovery: {{ within: 5s, stable: 40ms }}
+{rest}",
+            self.path("signal").display()
+        )
+    }
+
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir().expect("a directory") }
     }

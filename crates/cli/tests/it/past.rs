@@ -6,29 +6,7 @@ use crate::field::{Field, text, wait_for};
 
 /// A pause of `victim` while the number in the file `signal` is expected to be 0.
 fn manifest(field: &Field, name: &str, victim: &str, time: &str) -> String {
-    let signal = field.path("signal");
-    format!(
-        "apiVersion: squall.dev/v1
-kind: Experiment
-metadata: {{ name: {name}, labels: {{ team: {victim} }} }}
-spec:
-  hypothesis:
-    statement: The signal stays at zero.
-    probes:
-      - name: signal
-        file: {{ path: {}, measure: number }}
-        expect: {{ eq: 0 }}
-        every: 20ms
-  steady: {{ for: 60ms }}
-  method:
-    - name: the pause
-      fault: process.pause
-      target: {{ process: {{ name: {victim} }} }}
-      for: {time}
-  recovery: {{ within: 5s, stable: 40ms }}
-",
-        signal.display()
-    )
+    field.pause(name, victim, &format!("for: {time}"), "")
 }
 
 fn squall(field: &Field, args: &[&str]) -> (Option<i32>, String, String) {

@@ -8,29 +8,7 @@ use crate::field::{Field, text, wait_for, wait_within};
 
 /// An experiment on the process `victim`, whose probe reads a number from the file `signal`.
 fn manifest(field: &Field, victim: &str, step: &str, rest: &str) -> String {
-    let signal = field.path("signal");
-    format!(
-        "apiVersion: squall.dev/v1
-kind: Experiment
-metadata: {{ name: test }}
-spec:
-  hypothesis:
-    statement: The signal stays at zero.
-    probes:
-      - name: signal
-        file: {{ path: {}, measure: number }}
-        expect: {{ eq: 0 }}
-        every: 20ms
-  steady: {{ for: 60ms }}
-  method:
-    - name: the step
-      fault: process.pause
-      target: {{ process: {{ name: {victim} }} }}
-      {step}
-  recovery: {{ within: 5s, stable: 40ms }}
-{rest}",
-        signal.display()
-    )
+    field.pause("test", victim, step, rest)
 }
 
 #[test]
