@@ -23,6 +23,7 @@ pub mod rule;
 mod server;
 mod socket;
 pub mod time;
+pub mod tls;
 pub mod toxic;
 
 pub use address::{Address, ListenError};
