@@ -30,5 +30,5 @@ pub use address::{Address, ListenError};
 pub use control::{Control, ControlError, ProxyHandle};
 pub use events::{Event, EventLog, Happened};
 pub use rule::RuleSpec;
-pub use server::{Counters, Options, Proxies, Route};
+pub use server::{Counters, Options, Proxies, Route, RuleError};
 pub use toxic::{Direction, Toxic, ToxicSpec};

@@ -1,6 +1,7 @@
 //! Proxies at work: worker threads, what they listen on, and what each open connection follows.
 
 mod connection;
+mod layers;
 mod route;
 mod table;
 mod worker;
@@ -11,11 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use connection::Connection;
 pub(crate) use route::Shared;
+pub use layers::RuleError;
 pub use route::{Counters, Route};
 pub(crate) use table::Table;
 
 use crate::address::{self, Address, ListenError, Listening};
 use crate::events::EventLog;
+use crate::tls::AuthorityDir;
 use worker::{Command, Worker};
 
 /// How proxies are run.
@@ -27,11 +30,13 @@ pub struct Options {
     pub seed: u64,
     /// Events that are kept for readers; 0 keeps none.
     pub events: usize,
+    /// Who signs the certificates that proxies show; for this process alone by default.
+    pub authority: AuthorityDir,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { workers: 0, seed: 0, events: 10_000 }
+        Self { workers: 0, seed: 0, events: 10_000, authority: AuthorityDir::in_memory() }
     }
 }
 
@@ -41,6 +46,7 @@ pub struct Proxies {
     workers: Arc<Vec<Worker>>,
     events: Arc<EventLog>,
     seed: u64,
+    authority: AuthorityDir,
     /// Whose turn it is with a listener that cannot be shared.
     turn: AtomicUsize,
 }
@@ -54,7 +60,7 @@ impl Proxies {
         };
         let workers = (0..count).map(Worker::start).collect::<io::Result<Vec<_>>>()?;
         let events = Arc::new(EventLog::new(options.events));
-        Ok(Self { workers: Arc::new(workers), events, seed: options.seed, turn: AtomicUsize::new(0) })
+        Ok(Self { workers: Arc::new(workers), events, seed: options.seed, authority: options.authority.clone(), turn: AtomicUsize::new(0) })
     }
 
     /// Opens a proxy: when this returns, it accepts connections.
@@ -68,7 +74,7 @@ impl Proxies {
             Listening::Tcp(address, _) => address.to_string(),
             Listening::Unix(file, _) => format!("unix:{}", file.path().display()),
         };
-        let shared = Arc::new(Shared::new(name, shown, upstream, self.seed, self.events.clone()));
+        let shared = Arc::new(Shared::new(name, shown, upstream, self.seed, self.events.clone(), self.authority.clone()));
         let mut file = None;
         match listening {
             Listening::Tcp(_, listeners) => {

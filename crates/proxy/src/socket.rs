@@ -1,6 +1,7 @@
 //! Sockets of both families, and what a relay needs of either end: reads, writes, and for bulk the descriptor itself.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -53,6 +54,14 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.try_io(interest, operation),
             Self::Unix(stream) => stream.try_io(interest, operation),
+        }
+    }
+
+    /// Where it is connected to, and where it is connected from on this side; none for a Unix socket.
+    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        match self {
+            Self::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
+            Self::Unix(_) => (None, None),
         }
     }
 

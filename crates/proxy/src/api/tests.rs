@@ -12,7 +12,7 @@ struct Served {
 }
 
 fn serve() -> Served {
-    let control = Control::start(&Options { workers: 1, seed: 1, events: 100 }).unwrap();
+    let control = Control::start(&Options { workers: 1, seed: 1, events: 100, ..Options::default() }).unwrap();
     let options = ApiOptions { proxy_metrics: true, ..ApiOptions::default() };
     let api = Api::start(control.clone(), "localhost:0", options).unwrap();
     Served { control, api }

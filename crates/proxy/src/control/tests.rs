@@ -10,7 +10,7 @@ use super::*;
 use crate::toxic::Direction;
 
 fn control() -> Control {
-    Control::start(&Options { workers: 1, seed: 1, events: 100 }).unwrap()
+    Control::start(&Options { workers: 1, seed: 1, events: 100, ..Options::default() }).unwrap()
 }
 
 fn latency(name: &str, stream: &str) -> NewToxic {
@@ -47,7 +47,7 @@ fn the_first_error_is_the_one_that_clients_of_toxiproxy_know() {
 #[test]
 fn a_time_box_ends_by_itself_and_only_what_it_was_for() {
     let (sender, notices) = mpsc::channel();
-    let control = Control::start_with(&Options { workers: 1, seed: 1, events: 0 }, Notices::to(sender)).unwrap();
+    let control = Control::start_with(&Options { workers: 1, seed: 1, events: 0, ..Options::default() }, Notices::to(sender)).unwrap();
     let proxy = control.proxy("p", "127.0.0.1:1").unwrap();
     control.add_toxic("p", latency("stays", "")).unwrap();
     control.add_toxic("p", NewToxic { time_box: Some(Time::from_secs(3600)), ..latency("long", "") }).unwrap();

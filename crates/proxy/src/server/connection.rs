@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -81,6 +82,12 @@ impl Connection {
     /// Why it ends. The first reason counts.
     pub(crate) fn because(&self, reason: impl Into<Box<str>>) {
         self.because.borrow_mut().get_or_insert_with(|| reason.into());
+    }
+
+    /// The upstream cannot be had.
+    pub(crate) fn unreachable(&self, error: &io::Error) {
+        self.record(Happened::Unreachable { error: error.to_string() });
+        self.because(format!("upstream: {error}"));
     }
 
     pub(crate) fn record(&self, what: Happened) {

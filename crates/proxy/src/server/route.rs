@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
+use super::layers::{Layers, RuleError};
 use super::table::Table;
 use super::worker::{Command, Worker};
 use crate::address::{Address, UnixFile};
 use crate::events::{EventLog, Happened};
+use crate::rule::RuleSpec;
+use crate::tls::{AuthorityDir, TlsSpec};
 use crate::toxic::{Direction, ToxicSpec};
 
 /// How long workers may take to let go of a listener.
@@ -28,10 +31,12 @@ pub(crate) struct Shared {
     refused: AtomicU64,
     version: AtomicU64,
     toxics: RwLock<Arc<Table>>,
+    authority: AuthorityDir,
+    layers: RwLock<Arc<Layers>>,
 }
 
 impl Shared {
-    pub(super) fn new(name: &str, listen: String, upstream: Address, seed: u64, events: Arc<EventLog>) -> Self {
+    pub(super) fn new(name: &str, listen: String, upstream: Address, seed: u64, events: Arc<EventLog>, authority: AuthorityDir) -> Self {
         Self {
             name: name.to_owned(),
             listen,
@@ -45,11 +50,17 @@ impl Shared {
             refused: AtomicU64::new(0),
             version: AtomicU64::new(0),
             toxics: RwLock::default(),
+            authority,
+            layers: RwLock::default(),
         }
     }
 
     pub(crate) fn toxics(&self) -> Arc<Table> {
         self.toxics.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn layers(&self) -> Arc<Layers> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Cheap enough to be asked before each read.
@@ -139,6 +150,17 @@ impl Route {
         }
     }
 
+    /// Sets what is done to what the bytes mean. Connections that are accepted from now on follow.
+    ///
+    /// # Errors
+    /// A rule that cannot be carried out; then nothing has changed.
+    pub fn set_rules(&self, rules: &[RuleSpec], tls: Option<&TlsSpec>) -> Result<(), RuleError> {
+        let shared = &self.shared;
+        let layers = Layers::compile(&shared.name, shared.seed, &shared.authority, rules, tls)?;
+        *shared.layers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layers);
+        Ok(())
+    }
+
     /// What has passed.
     pub fn counters(&self) -> Counters {
         let shared = &self.shared;
@@ -161,9 +183,5 @@ impl Route {
         // Each answers, or is gone and its listeners with it.
         while all_done.recv_timeout(PATIENCE).is_ok() {}
         self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
     }
 }

@@ -14,11 +14,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, LocalSet};
 
 use super::connection::Connection;
+use super::layers::Layers;
 use super::route::Shared;
 use crate::events::Happened;
-use crate::relay::Relay;
+use crate::relay::{Relay, Toxed};
 use crate::socket::Socket;
 use crate::time;
+use crate::tls::{self, Bridged, Facts, TlsError};
 
 /// After a failure to accept (no descriptor left), until the next try.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -197,12 +199,38 @@ fn start(shared: &Arc<Shared>, open: &Rc<Open>, client: Socket, from: impl FnOnc
 }
 
 async fn serve(connection: Rc<Connection>, client: Socket) {
+    let layers = connection.shared().layers();
+    if !layers.is_plain() {
+        return Box::pin(serve_layers(connection, layers, client)).await;
+    }
     // In a box of its own, so that a connection that is open does not carry the room that connecting took.
-    match Box::pin(connection.shared().upstream.connect()).await {
-        Ok(upstream) => Relay::new(connection, client, upstream).await,
+    if let Some(upstream) = Box::pin(connect(&connection)).await {
+        Relay::new(connection, client, upstream).await;
+    }
+}
+
+/// The upstream, or a record of why not.
+async fn connect(connection: &Connection) -> Option<Socket> {
+    match connection.shared().upstream.connect().await {
+        Ok(upstream) => Some(upstream),
         Err(error) => {
-            connection.record(Happened::Unreachable { error: error.to_string() });
-            connection.because(format!("upstream: {error}"));
+            connection.unreachable(&error);
+            None
         }
+    }
+}
+
+/// A connection of which more than the bytes matters.
+async fn serve_layers(connection: Rc<Connection>, layers: Arc<Layers>, client: Socket) {
+    let Some(tls) = &layers.tls else { return };
+    let shared = connection.shared().clone();
+    let (peer, local) = client.addresses();
+    let facts = Facts { proxy: &shared.name, connection: connection.number(), client: peer.map(|a| a.ip()), local, events: &shared.events };
+    let client = Toxed::new(connection.clone(), client);
+    match tls::bridge(client, tls, &facts, shared.upstream.host(), || shared.upstream.connect()).await {
+        Ok(Bridged::PassThrough { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
+        Ok(Bridged::Terminated { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
+        Err(TlsError::Upstream(error)) => connection.unreachable(&error),
+        Err(error) => connection.because(error.to_string()),
     }
 }

@@ -81,7 +81,7 @@ fn round(address: &str, seed: u64) -> u64 {
 
 #[test]
 fn churn_of_toxics_under_load_loses_no_byte() {
-    let proxies = Proxies::start(&Options { workers: 2, seed: 1, events: 0 }).unwrap();
+    let proxies = Proxies::start(&Options { workers: 2, seed: 1, events: 0, ..Options::default() }).unwrap();
     let route = proxies.open("p", "127.0.0.1:0", &echo()).unwrap();
     let (stop, bytes, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let clients: Vec<_> = (0..CONNECTIONS)

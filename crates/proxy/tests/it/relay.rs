@@ -13,7 +13,7 @@ use squall_proxy::{Direction, Options, Proxies, Route, Toxic, ToxicSpec};
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 fn proxies() -> Proxies {
-    Proxies::start(&Options { workers: 2, seed: 1, events: 1000 }).unwrap()
+    Proxies::start(&Options { workers: 2, seed: 1, events: 1000, ..Options::default() }).unwrap()
 }
 
 /// An upstream that does this with each connection.
