@@ -31,6 +31,10 @@ bench:
     cargo xtask bench-cpu
     cargo bench --package squall-probes
 
+# The fault proxy beside no proxy, HAProxy, Envoy and Toxiproxy (about 30 minutes on a quiet machine)
+bench-proxy *args:
+    cargo xtask bench-proxy {{args}}
+
 # Kill Squall at every point of a run and look at what is left
 crash-matrix:
     cargo xtask crash-matrix --points 300

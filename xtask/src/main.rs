@@ -1,6 +1,7 @@
 //! The chores of the project: `cargo xtask test` is everything that CI does, the rest are its parts and the benches.
 
 mod bench_cpu;
+mod bench_proxy;
 mod cpu_meter;
 mod crash_matrix;
 mod generate;
@@ -34,6 +35,11 @@ enum Task {
         /// The cores
         cores: Vec<usize>,
     },
+    /// Bench: the fault proxy beside no proxy, `HAProxy`, Envoy and Toxiproxy
+    BenchProxy(bench_proxy::Args),
+    /// The server behind the proxies of `bench-proxy`
+    #[command(hide = true)]
+    BenchProxyBackend,
     /// Kill `squall run` at hundreds of points of its life; nothing may be left behind
     CrashMatrix(crash_matrix::Args),
     /// Wait to be broken: a process of `crash-matrix`
@@ -54,6 +60,8 @@ fn main() -> anyhow::Result<()> {
         Task::Gen(args) => generate::run(&args),
         Task::BenchCpu(args) => bench_cpu::run(&args),
         Task::Spin { percent, cores } => cpu_meter::spin(&cores, percent),
+        Task::BenchProxy(args) => bench_proxy::run(&args),
+        Task::BenchProxyBackend => bench_proxy::serve(),
         Task::CrashMatrix(args) => crash_matrix::run(&args),
         Task::Victim { token } => {
             crash_matrix::live_as_victim(&token);

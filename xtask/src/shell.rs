@@ -39,6 +39,15 @@ pub fn output(command: &mut Command) -> Result<Output> {
     command.output().with_context(|| format!("{} could not be started", shown(command)))
 }
 
+/// Runs to the end; what it said is in the error, if it did not succeed.
+pub fn run_quietly(command: &mut Command) -> Result<()> {
+    let output = output(command)?;
+    if !output.status.success() {
+        bail!("{} ended with {}: {}", shown(command), output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
 fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
