@@ -10,8 +10,9 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::AbortHandle;
 
 use super::connection::Connection;
 use super::layers::Layers;
@@ -49,9 +50,20 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn start(number: usize) -> io::Result<Self> {
         let (commands, receiver) = unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let run = move || LocalSet::new().block_on(&runtime, obey(receiver));
+        let (started, has_started) = mpsc::channel();
+        let run = move || {
+            // It cannot leave the thread that it is made on.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            // Whoever starts a worker waits for this.
+            let _ = started.send(Ok(()));
+            runtime.block_on(obey(receiver));
+        };
         let thread = std::thread::Builder::new().name(format!("proxy-{number}")).spawn(run)?;
+        has_started.recv().unwrap_or_else(|_| Err(io::Error::other("the worker ended at once")))?;
         Ok(Self { commands, thread: Mutex::new(Some(thread)) })
     }
 
