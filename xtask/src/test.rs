@@ -15,7 +15,14 @@ pub struct Args {
 }
 
 /// Debian packages that tests use, by the program that shows whether they are there.
-const PACKAGES: [(&str, &str); 3] = [("prometheus", "prometheus"), ("stress-ng", "stress-ng"), ("python3", "python3-venv")];
+const PACKAGES: [(&str, &str); 6] = [
+    ("curl", "curl"),
+    ("node", "nodejs"),
+    ("openssl", "openssl"),
+    ("prometheus", "prometheus"),
+    ("stress-ng", "stress-ng"),
+    ("python3", "python3-venv"),
+];
 
 pub fn run_all(args: &Args) -> Result<Vec<String>> {
     let mut skipped = Vec::new();

@@ -175,6 +175,11 @@ impl Authority {
         super::mint::revocation_list(self, serials.into_iter())
     }
 
+    /// The same in PEM.
+    pub fn revocation_list_pem(&self, names: &[String]) -> Result<String, AuthorityError> {
+        Ok(pem("X509 CRL", &self.revocation_list(names)?))
+    }
+
     /// The serial number of the revoked certificate for this name, which is on the list from now on. It is the same in every
     /// process, so that a list can be had before the certificate is.
     pub(crate) fn revoke(&self, name: &str) -> SerialNumber {

@@ -91,6 +91,11 @@ enum Gate {
     Rest(Bytes),
 }
 
+/// The alert with which rustls answers a client without a certificate, in clear and so in TLS 1.2, which does not have it
+/// (RFC 8446, section 4.4.2.4, does). What servers of TLS 1.2 say is below (RFC 5246, section 7.4.6).
+const CERTIFICATE_REQUIRED: &[u8] = &[21, 3, 3, 0, 2, 2, 116];
+const HANDSHAKE_FAILURE: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
+
 /// Why a handshake did not go on.
 pub(crate) const CUT: &str = "the fault ended it";
 
@@ -211,6 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
                 return Poll::Ready(Ok(buf.len()));
             }
         }
+        let buf = if buf == CERTIFICATE_REQUIRED { HANDSHAKE_FAILURE } else { buf };
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

@@ -3,3 +3,4 @@
 
 mod churn;
 mod relay;
+mod tls;

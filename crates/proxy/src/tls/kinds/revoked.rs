@@ -68,7 +68,8 @@ impl Issue for Revoked {
             params.custom_extensions.push(CustomExtension::from_oid_content(&TLS_FEATURE, vec![SEQUENCE, 3, 2, 1, 5]));
         }
         let leaf = params.signed_by(authority.leaf_key(), authority.issuer()).map_err(|e| make(name, &e))?;
-        let mut key = authority.certified(vec![leaf.into()]);
+        // Clients that check a stapled response look for the issuer in the chain, and curl nowhere else.
+        let mut key = authority.certified(vec![leaf.into(), authority.certificate().clone()]);
         if self.args.staple {
             let id = ocsp::certificate_id(authority, &serial.to_bytes());
             key.ocsp = Some(ocsp::response(authority, &id, Status::Revoked)?);

@@ -60,8 +60,8 @@ impl TlsFault for Version {
 fn server_hello(minor: u8) -> Vec<u8> {
     let mut body = vec![3, minor];
     body.extend(random::<32>());
-    // No session, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, no compression.
-    body.extend([0, 0xc0, 0x13, 0]);
+    // No session, TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA, no compression; and that renegotiation is safe (RFC 5746).
+    body.extend([0, 0xc0, 0x13, 0, 0, 5, 0xff, 1, 0, 1, 0]);
     let length = |bytes: usize| u8::try_from(bytes).unwrap_or(u8::MAX);
     let mut record = vec![22, 3, minor, 0, length(body.len() + 4), 2, 0, 0, length(body.len())];
     record.append(&mut body);
