@@ -84,6 +84,7 @@ subcommands! {
     Continue => continue_run,
     Recover => recover,
     Doctor => doctor,
+    Proxy => proxy,
     Shop => shop,
     Completions => completions,
     #[command(hide = true)]

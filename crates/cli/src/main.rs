@@ -13,6 +13,7 @@ mod past;
 mod policy;
 mod registry;
 mod runner;
+mod toxiproxy;
 
 use std::process::ExitCode;
 
@@ -20,5 +21,5 @@ fn main() -> ExitCode {
     // What this program was given for itself (a lock, a pipe that somebody waits for) is not for the watchdog and the other
     // processes that outlive it. An older kernel than Linux 5.11 cannot, and nothing else is worse for it.
     let _ = squall_sys::descriptors::keep_from_children();
-    cli::main()
+    toxiproxy::called_as_one().unwrap_or_else(cli::main)
 }

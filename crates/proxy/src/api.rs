@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use input::{ReadError, proxy_from_json};
+pub use input::{ReadError, proxies_from_json, proxy_from_json};
 
 use crate::address::{self, Address, ListenError, Listening};
 use crate::control::Control;

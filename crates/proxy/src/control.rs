@@ -24,7 +24,6 @@ pub use error::ControlError;
 pub use handle::ProxyHandle;
 pub use metrics::ProxyMetrics;
 pub use notice::{Notice, Notices};
-pub use rules::RuleError;
 pub use shorthand::{ShorthandError, parse_rule, parse_toxic};
 
 use crate::events::EventLog;
@@ -33,6 +32,7 @@ use crate::server::{Options, Proxies};
 use entry::Entry;
 use expiry::Expiry;
 use listen::Listen;
+use rules::Check;
 
 /// The proxies of a process. Clones are the same; the last one that goes closes them all.
 #[derive(Debug, Clone)]
@@ -43,6 +43,7 @@ struct Inner {
     // Before the proxies: nobody may change them while they close.
     expiry: Expiry,
     entries: Arc<Entries>,
+    check: Check,
     proxies: Proxies,
 }
 
@@ -74,7 +75,7 @@ impl Control {
         let entries = Arc::new(Entries { by_name: Mutex::default(), notices });
         let proxies = Proxies::start(options)?;
         let expiry = Expiry::start(entries.clone())?;
-        Ok(Self(Arc::new(Inner { expiry, entries, proxies })))
+        Ok(Self(Arc::new(Inner { expiry, entries, check: Check::new(options), proxies })))
     }
 
     /// The proxy with this name; it is asked for only with each use of the handle.
@@ -109,14 +110,9 @@ impl Control {
     }
 
     fn make(&self, new: NewProxy, listen: &Listen) -> Result<Entry, ControlError> {
-        let mut entry = Entry::new(&new);
-        for toxic in new.toxics {
-            entry.add_toxic(toxic)?;
-        }
-        for rule in new.rules {
-            entry.add_rule(rule)?;
-        }
-        if new.enabled {
+        let enabled = new.enabled;
+        let mut entry = Entry::filled(new, &self.0.check)?;
+        if enabled {
             entry.start(&self.0.proxies, listen, &self.0.entries.notices)?;
         }
         self.0.expiry.look_again();
@@ -146,6 +142,9 @@ impl Control {
         self.with(name, |entry| {
             let differs = entry.differs(&listen, update.upstream.as_deref().unwrap_or(&known.upstream));
             let enabled = update.enabled.unwrap_or(entry.is_enabled());
+            if let Some(tls) = &update.tls {
+                entry.set_tls(tls.clone())?;
+            }
             if differs {
                 entry.stop(&self.0.entries.notices);
                 entry.move_to(asked, update.upstream.as_deref());
@@ -175,7 +174,9 @@ impl Control {
     /// With those that were made.
     pub fn populate(&self, all: Vec<NewProxy>) -> Result<Vec<ProxyInfo>, (Vec<ProxyInfo>, ControlError)> {
         for (index, new) in all.iter().enumerate() {
-            new.check().and_then(|()| Entry::probe(new)).map_err(|error| (Vec::new(), error.at_proxy(index + 1)))?;
+            new.check()
+                .and_then(|()| Entry::filled(new.clone(), &self.0.check).map(drop))
+                .map_err(|error| (Vec::new(), error.at_proxy(index + 1)))?;
         }
         let mut done = Vec::with_capacity(all.len());
         for new in all {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use connection::Connection;
 pub(crate) use route::Shared;
+pub(crate) use layers::Layers;
 pub use layers::RuleError;
 pub use route::{Counters, Route};
 pub(crate) use table::Table;

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod history;
 pub mod library;
 pub mod plan;
+pub mod proxy;
 pub mod recover;
 pub mod reference;
 pub mod report;

@@ -1,11 +1,13 @@
 //! What bodies say: lenient where Toxiproxy is, strict where only Squall's clients write (rules, time boxes).
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use squall_model::Time;
 
 use super::go_json::{Fields, first_value, kind};
 use crate::control::{ControlError, NewProxy, NewToxic, ProxyUpdate, ToxicUpdate};
 use crate::rule::RuleSpec;
+use crate::tls::TlsSpec;
 
 /// A value that describes no proxy. The message is that of the API, without `bad request body: `.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,10 +55,12 @@ fn proxy(value: &Value, structure: &'static str, root: &str) -> Result<NewProxy,
         enabled: fields.boolean("enabled")?.unwrap_or(true),
         toxics,
         rules,
+        tls: tls(fields)?,
     })
 }
 
-pub(super) fn populate(body: &[u8]) -> Read<Vec<NewProxy>> {
+/// The proxies in a body of `POST /populate`, or a file of the same form.
+pub fn proxies_from_json(body: &[u8]) -> Read<Vec<NewProxy>> {
     const ROOT: &str = "[]struct { toxiproxy.Proxy; Enabled *bool \"json:\\\"enabled\\\"\" }";
     match value(body)? {
         Value::Array(all) => all.iter().map(|one| proxy(one, "", "struct").map_err(bad)).collect(),
@@ -69,7 +73,12 @@ pub(super) fn proxy_update(body: &[u8]) -> Read<ProxyUpdate> {
     let value = value(body)?;
     let read = || {
         let fields = Fields::of(&value, "Proxy", "toxiproxy.Proxy")?;
-        Ok(ProxyUpdate { listen: fields.string("listen")?, upstream: fields.string("upstream")?, enabled: fields.boolean("enabled")? })
+        Ok(ProxyUpdate {
+            listen: fields.string("listen")?,
+            upstream: fields.string("upstream")?,
+            enabled: fields.boolean("enabled")?,
+            tls: tls(fields)?,
+        })
     };
     read().map_err(bad)
 }
@@ -118,14 +127,22 @@ pub(super) fn new_rule(body: &[u8]) -> Read<RuleSpec> {
 }
 
 fn rule(value: &Value) -> Result<RuleSpec, String> {
-    let decoded = squall_model::decode::<RuleSpec>(value, "the rule");
+    strict(value, "the rule")
+}
+
+fn tls(fields: Fields<'_>) -> Result<Option<TlsSpec>, String> {
+    fields.get("tls").map(|value| strict(value, "tls")).transpose()
+}
+
+fn strict<T: DeserializeOwned>(value: &Value, what: &str) -> Result<T, String> {
+    let decoded = squall_model::decode::<T>(value, what);
     match (decoded.problems.first(), decoded.value) {
         (Some(problem), _) => {
             let hint = problem.hint.as_ref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
             Err(format!("{}{hint}", problem.message))
         }
-        (None, Some(rule)) => Ok(rule),
-        (None, None) => Err("the rule cannot be read".into()),
+        (None, Some(read)) => Ok(read),
+        (None, None) => Err(format!("{what} cannot be read")),
     }
 }
 

@@ -81,6 +81,10 @@ pub(super) fn proxy(info: &ProxyInfo) -> Value {
     if let (Value::Object(map), false) = (&mut value, info.rules.is_empty()) {
         map.insert("rules".into(), rules(&info.rules));
     }
+    if let (Value::Object(map), Some(tls)) = (&mut value, &info.tls) {
+        // Text, lists and switches: it is always JSON.
+        map.insert("tls".into(), serde_json::to_value(tls).unwrap_or_default());
+    }
     value
 }
 

@@ -83,7 +83,7 @@ fn carry_out(control: &Control, options: &ApiOptions, route: &Route, query: &str
 }
 
 fn populate(control: &Control, body: &[u8]) -> Reply {
-    let done = input::populate(body).map_err(|error| (Vec::new(), error)).and_then(|all| control.populate(all));
+    let done = input::proxies_from_json(body).map_err(|error| (Vec::new(), error)).and_then(|all| control.populate(all));
     let (made, error) = match done {
         Ok(made) => (made, None),
         Err((made, error)) => (made, Some(error)),

@@ -9,10 +9,12 @@ use squall_model::Time;
 use super::error::ControlError;
 use super::listen::Listen;
 use super::notice::{Notice, Notices};
-use super::{ProxyMetrics, end_of, rules};
+use super::rules::Check;
+use super::{ProxyMetrics, end_of};
 use crate::address::Address;
 use crate::rule::RuleSpec;
 use crate::server::{Counters, Proxies, Route};
+use crate::tls::TlsSpec;
 use crate::toxic::{Direction, Toxic, ToxicSpec};
 
 /// A proxy to be made.
@@ -30,12 +32,15 @@ pub struct NewProxy {
     pub toxics: Vec<NewToxic>,
     /// What it does to requests.
     pub rules: Vec<RuleSpec>,
+    /// How it terminates TLS; none is not at all.
+    pub tls: Option<TlsSpec>,
 }
 
 impl NewProxy {
     /// One that is enabled, on any port of all interfaces, without toxics and rules.
     pub fn new(name: &str, upstream: &str) -> Self {
-        Self { name: name.into(), listen: String::new(), upstream: upstream.into(), enabled: true, toxics: Vec::new(), rules: Vec::new() }
+        let (name, listen, upstream) = (name.to_owned(), String::new(), upstream.to_owned());
+        Self { name, listen, upstream, enabled: true, toxics: Vec::new(), rules: Vec::new(), tls: None }
     }
 
     pub(super) fn check(&self) -> Result<(), ControlError> {
@@ -58,7 +63,7 @@ fn check_upstream(upstream: &str) -> Result<(), ControlError> {
 }
 
 /// What is to change on a proxy; the rest stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProxyUpdate {
     /// Where it listens.
     pub listen: Option<String>,
@@ -66,6 +71,8 @@ pub struct ProxyUpdate {
     pub upstream: Option<String>,
     /// Whether it listens.
     pub enabled: Option<bool>,
+    /// How it terminates TLS.
+    pub tls: Option<TlsSpec>,
 }
 
 impl ProxyUpdate {
@@ -155,6 +162,8 @@ pub struct ProxyInfo {
     pub toxics: Vec<ToxicInfo>,
     /// In order.
     pub rules: Vec<RuleSpec>,
+    /// How it terminates TLS.
+    pub tls: Option<TlsSpec>,
 }
 
 /// A toxic as it is.
@@ -192,26 +201,26 @@ pub(super) struct Entry {
     route: Option<Route>,
     toxics: Vec<Boxed<ToxicSpec>>,
     rules: Vec<Boxed<RuleSpec>>,
+    tls: Option<TlsSpec>,
+    check: Check,
     /// What passed before it was last stopped, by its addresses then.
     past: BTreeMap<(String, String), Counters>,
 }
 
 impl Entry {
-    pub(super) fn new(new: &NewProxy) -> Self {
-        let (name, listen, upstream) = (new.name.clone(), new.listen.clone(), new.upstream.clone());
-        Self { name, listen, upstream, route: None, toxics: Vec::new(), rules: Vec::new(), past: BTreeMap::new() }
-    }
-
-    /// Whether toxics and rules are good, without making anything of them.
-    pub(super) fn probe(new: &NewProxy) -> Result<(), ControlError> {
-        let mut entry = Self::new(new);
-        for toxic in &new.toxics {
-            entry.add_toxic(toxic.clone())?;
+    /// A proxy that does not listen yet, with its toxics and rules, which are checked.
+    pub(super) fn filled(new: NewProxy, check: &Check) -> Result<Self, ControlError> {
+        let NewProxy { name, listen, upstream, toxics, rules, tls, enabled: _ } = new;
+        check.rules(&name, &[], tls.as_ref())?;
+        let (check, past) = (check.clone(), BTreeMap::new());
+        let mut entry = Self { name, listen, upstream, route: None, toxics: Vec::new(), rules: Vec::new(), tls, check, past };
+        for toxic in toxics {
+            entry.add_toxic(toxic)?;
         }
-        for rule in &new.rules {
-            entry.add_rule(rule.clone())?;
+        for rule in rules {
+            entry.add_rule(rule)?;
         }
-        Ok(())
+        Ok(entry)
     }
 
     pub(super) fn info(&self) -> ProxyInfo {
@@ -224,6 +233,7 @@ impl Entry {
             enabled: self.is_enabled(),
             toxics,
             rules: self.rules.iter().map(|boxed| boxed.spec.clone()).collect(),
+            tls: self.tls.clone(),
         }
     }
 
@@ -246,7 +256,7 @@ impl Entry {
     pub(super) fn start(&mut self, proxies: &Proxies, listen: &Listen, notices: &Notices) -> Result<(), ControlError> {
         let route = proxies.open(&self.name, &listen.address, &self.upstream)?;
         route.set_toxics(self.toxic_specs());
-        rules::apply(&route, &self.rule_specs())?;
+        route.set_rules(&self.rule_specs(), self.tls.as_ref())?;
         route.listen().clone_into(&mut self.listen);
         self.route = Some(route);
         notices.tell(|| Notice::Started { proxy: self.name.clone(), listen: self.listen.clone(), upstream: self.upstream.clone() });
@@ -302,7 +312,7 @@ impl Entry {
         }
         let mut all = self.rule_specs();
         all.push(rule.clone());
-        rules::check(&all)?;
+        self.check.rules(&self.name, &all, self.tls.as_ref())?;
         self.rules.push(Boxed::new(rule.clone(), rule.time_box));
         self.apply_rules()?;
         Ok(rule)
@@ -316,6 +326,12 @@ impl Entry {
 
     pub(super) fn clear_rules(&mut self) -> Result<(), ControlError> {
         self.rules.clear();
+        self.apply_rules()
+    }
+
+    pub(super) fn set_tls(&mut self, tls: TlsSpec) -> Result<(), ControlError> {
+        self.check.rules(&self.name, &self.rule_specs(), Some(&tls))?;
+        self.tls = Some(tls);
         self.apply_rules()
     }
 
@@ -337,6 +353,9 @@ impl Entry {
             }
             self.toxics = toxics;
             self.apply_toxics();
+        }
+        if let Some(tls) = new.tls {
+            self.set_tls(tls)?;
         }
         if !new.rules.is_empty() {
             self.rules.clear();
@@ -391,7 +410,7 @@ impl Entry {
 
     fn apply_rules(&self) -> Result<(), ControlError> {
         if let Some(route) = &self.route {
-            rules::apply(route, &self.rule_specs())?;
+            route.set_rules(&self.rule_specs(), self.tls.as_ref())?;
         }
         Ok(())
     }

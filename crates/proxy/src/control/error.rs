@@ -1,7 +1,7 @@
 //! What can be wrong with what was asked for. The texts are Toxiproxy's, as its clients know them.
 
-use super::rules::RuleError;
 use crate::address::ListenError;
+use crate::server::RuleError;
 use crate::toxic::AttributeError;
 
 /// A request that cannot be met. Nothing was changed, unless it says so.

@@ -1,22 +1,22 @@
-//! Where rules are handed to the proxies that carry them out.
+//! Whether rules and `tls` blocks can be carried out, also those of proxies that are disabled.
 
 use crate::rule::RuleSpec;
-use crate::server::Route;
+use crate::server::{Layers, Options, RuleError};
+use crate::tls::{AuthorityDir, TlsSpec};
 
-/// A rule that cannot be carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RuleError(String);
-
-/// Whether these rules could be carried out.
-pub(super) fn check(rules: &[RuleSpec]) -> Result<(), RuleError> {
-    match rules.first() {
-        Some(rule) => Err(RuleError(format!("fault: `{}` is not a fault of this proxy", rule.fault))),
-        None => Ok(()),
-    }
+/// What checks need to know of the process.
+#[derive(Debug, Clone)]
+pub(super) struct Check {
+    seed: u64,
+    authority: AuthorityDir,
 }
 
-/// Sets the rules of a proxy that listens.
-pub(super) fn apply(_route: &Route, rules: &[RuleSpec]) -> Result<(), RuleError> {
-    check(rules)
+impl Check {
+    pub(super) fn new(options: &Options) -> Self {
+        Self { seed: options.seed, authority: options.authority.clone() }
+    }
+
+    pub(super) fn rules(&self, proxy: &str, rules: &[RuleSpec], tls: Option<&TlsSpec>) -> Result<(), RuleError> {
+        Layers::compile(proxy, self.seed, &self.authority, rules, tls).map(drop)
+    }
 }
