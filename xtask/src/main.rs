@@ -2,6 +2,7 @@
 
 mod bench_cpu;
 mod bench_proxy;
+mod clients;
 mod cpu_meter;
 mod crash_matrix;
 mod generate;
@@ -40,6 +41,8 @@ enum Task {
     /// The server behind the proxies of `bench-proxy`
     #[command(hide = true)]
     BenchProxyBackend,
+    /// Install the client libraries that tests drive, from `PyPI` and npm
+    Clients,
     /// Kill `squall run` at hundreds of points of its life; nothing may be left behind
     CrashMatrix(crash_matrix::Args),
     /// Wait to be broken: a process of `crash-matrix`
@@ -62,6 +65,7 @@ fn main() -> anyhow::Result<()> {
         Task::Spin { percent, cores } => cpu_meter::spin(&cores, percent),
         Task::BenchProxy(args) => bench_proxy::run(&args),
         Task::BenchProxyBackend => bench_proxy::serve(),
+        Task::Clients => clients::install(),
         Task::CrashMatrix(args) => crash_matrix::run(&args),
         Task::Victim { token } => {
             crash_matrix::live_as_victim(&token);

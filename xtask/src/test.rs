@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{cargo, command, has, run as sh, say};
-use crate::{generate, shell};
+use crate::{clients, generate, shell};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,9 +15,10 @@ pub struct Args {
 }
 
 /// Debian packages that tests use, by the program that shows whether they are there.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("curl", "curl"),
     ("node", "nodejs"),
+    ("npm", "npm"),
     ("openssl", "openssl"),
     ("prometheus", "prometheus"),
     ("stress-ng", "stress-ng"),
@@ -27,6 +28,7 @@ const PACKAGES: [(&str, &str); 6] = [
 pub fn run_all(args: &Args) -> Result<Vec<String>> {
     let mut skipped = Vec::new();
     install(&mut skipped)?;
+    clients::install()?;
     sh(cargo().args(["fmt", "--all", "--check"]))?;
     bans()?;
     sh(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;
