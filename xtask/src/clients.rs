@@ -1,4 +1,4 @@
-//! The client libraries of others that tests drive: from PyPI and npm, in versions that are pinned, under `target`.
+//! The client libraries of others that tests drive: from `PyPI` and npm, in versions that are pinned, under `target`.
 
 use std::path::Path;
 
