@@ -7,4 +7,5 @@ mod field;
 mod library;
 mod manifests;
 mod past;
+mod proxy;
 mod runs;
