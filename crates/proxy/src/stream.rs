@@ -79,6 +79,11 @@ pub const KINDS: &[Kind] = &[
     body_kind!("stream.unknownEvent", UnknownEvent),
 ];
 
+/// All faults on what streams and data mean: `stream.*`, `model.*` and `data.*`.
+pub fn all() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().chain(MODEL_KINDS).chain(crate::data::KINDS)
+}
+
 /// The refusals of model providers.
 pub const MODEL_KINDS: &[Kind] = &[
     answer_kind!("model.rateLimited", RateLimited),

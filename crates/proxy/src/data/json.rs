@@ -41,7 +41,7 @@ pub(crate) type Edit = (Range<usize>, String);
 /// The one value of this text; `None` where it is not JSON (RFC 8259).
 pub(crate) fn parse(text: &[u8]) -> Option<Node> {
     // The library checks the grammar, so that what follows only has to find its way.
-    serde_json::from_slice::<serde::de::IgnoredAny>(text).ok()?;
+    serde_json::from_str::<serde::de::IgnoredAny>(std::str::from_utf8(text).ok()?).ok()?;
     Reader { text, at: 0 }.value(0)
 }
 

@@ -19,12 +19,12 @@ pub(super) trait Change: Send {
 
 /// A change at work on a body; `None` where the body is no JSON.
 pub(super) fn on_json(body: &Body, change: impl Change + 'static) -> Option<Box<dyn BodyFault>> {
-    if Framing::of(body.content_type) == Some(Framing::Lines) {
+    if body.framing() == Some(Framing::Lines) {
         return Some(Box::new(Lines { scanner: Scanner::new(Framing::Lines), change }));
     }
     let media = body.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let json = media == "application/json" || media == "text/json" || media.ends_with("+json");
-    if json { Some(Box::new(Whole { buffer: BytesMut::new(), too_large: false, change })) } else { None }
+    if json && body.is_readable() { Some(Box::new(Whole { buffer: BytesMut::new(), too_large: false, change })) } else { None }
 }
 
 struct Whole<C> {

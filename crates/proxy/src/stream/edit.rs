@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::dialect::{Dialect, Meaning};
 use super::kind::Body;
-use super::scan::{Block, Framing, Item, Scanner};
+use super::scan::{Block, Item, Scanner};
 use crate::body::{BodyFault, Cut, Step, Steps};
 use crate::data::json::Node;
 use crate::decide::{Decider, Purpose};
@@ -55,7 +55,7 @@ pub(crate) trait Editor: Send {
 
 /// An editor at work on a body; `None` where the body is no stream.
 pub(crate) fn on_stream(body: &Body, editor: impl Editor + 'static) -> Option<Box<dyn BodyFault>> {
-    let framing = Framing::of(body.content_type)?;
+    let framing = body.framing()?;
     Some(Box::new(Edited { scanner: Scanner::new(framing), editor, dialect: Dialect::Plain, ended: false }))
 }
 

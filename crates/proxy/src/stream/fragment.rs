@@ -6,7 +6,6 @@ use serde::Deserialize;
 use squall_model::Time;
 
 use super::kind::{Body, OnBody, Settings};
-use super::scan::Framing;
 use crate::body::{BodyFault, Step, Steps};
 
 /// Sends a stream in small pieces with time between them, so that events, lines and characters arrive in parts. No byte changes.
@@ -38,7 +37,7 @@ impl Settings for Fragment {
 
 impl OnBody for Fragment {
     fn fault(&self, body: &Body) -> Option<Box<dyn BodyFault>> {
-        Framing::of(body.content_type)?;
+        body.framing()?;
         Some(Box::new(Fragmenting { settings: *self, sent: 0 }))
     }
 }

@@ -14,7 +14,9 @@ use crate::body::{BodyFault, Step, Steps};
 pub(crate) fn steps(kinds: &[Kind], kind: &str, with: &Value, content_type: &str, body: &[u8], cuts: &[usize]) -> Vec<Step> {
     let kind = kinds.iter().find(|listed| listed.name == kind).unwrap();
     let Compiled::Body(settings) = (kind.compile)(with.as_object().unwrap()).unwrap() else { panic!("works on no body") };
-    let Some(mut fault) = settings.fault(&Body { content_type, seed: 7 }) else { return vec![Step::Send(Bytes::copy_from_slice(body))] };
+    let Some(mut fault) = settings.fault(&Body { content_type, content_encoding: "", seed: 7 }) else {
+        return vec![Step::Send(Bytes::copy_from_slice(body))];
+    };
     run(fault.as_mut(), body, cuts)
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::scan::Framing;
 use crate::body::BodyFault;
 
 /// The body that a fault is made for.
@@ -13,8 +14,23 @@ use crate::body::BodyFault;
 pub struct Body<'a> {
     /// The response's `content-type`; empty where there is none.
     pub content_type: &'a str,
+    /// The response's `content-encoding`; empty where there is none. Faults look at no body that is compressed: who wants them
+    /// to, asks the upstream for none (`accept-encoding: identity`).
+    pub content_encoding: &'a str,
     /// Where this exchange's randomness comes from: 64 bits of a [`Decider`](crate::decide::Decider).
     pub seed: u64,
+}
+
+impl Body<'_> {
+    /// Whether its bytes are what they stand for.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.content_encoding.is_empty() || self.content_encoding.trim().eq_ignore_ascii_case("identity")
+    }
+
+    /// How it is divided into events; `None` where it is no stream.
+    pub(crate) fn framing(&self) -> Option<Framing> {
+        Framing::of(self.content_type).filter(|_| self.is_readable())
+    }
 }
 
 /// A fault's settings, checked.

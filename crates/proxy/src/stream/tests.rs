@@ -110,11 +110,21 @@ fn what_has_not_been_reached_or_does_not_happen_passes_byte_by_byte() {
 }
 
 #[test]
+fn a_compressed_body_stays_untouched() {
+    for (kind, with, _) in cases() {
+        let listed = KINDS.iter().find(|listed| listed.name == kind).unwrap();
+        let Compiled::Body(settings) = (listed.compile)(with.as_object().unwrap()).unwrap() else { panic!() };
+        assert!(settings.fault(&Body { content_type: SSE, content_encoding: "gzip", seed: 1 }).is_none(), "{kind}");
+        assert!(settings.fault(&Body { content_type: SSE, content_encoding: "identity", seed: 1 }).is_some(), "{kind}");
+    }
+}
+
+#[test]
 fn kinds_that_only_wait_or_reorder_keep_the_length_and_others_give_it_up() {
     for (kind, with, _) in cases() {
         let listed = KINDS.iter().find(|listed| listed.name == kind).unwrap();
         let Compiled::Body(settings) = (listed.compile)(with.as_object().unwrap()).unwrap() else { panic!() };
-        let fault = settings.fault(&Body { content_type: SSE, seed: 1 }).unwrap();
+        let fault = settings.fault(&Body { content_type: SSE, content_encoding: "", seed: 1 }).unwrap();
         let keeps = ["firstTokenDelay", "slowTokens", "stall", "fragment", "reorderEvents"].contains(&kind.trim_start_matches("stream."));
         assert_eq!(fault.length(10), keeps.then_some(10), "{kind}");
         if keeps {
@@ -157,7 +167,7 @@ fn settings_that_cannot_be_are_refused_with_what_to_write() {
         let kind = KINDS.iter().find(|listed| listed.name == kind).unwrap();
         assert_eq!((kind.compile)(with.as_object().unwrap()).unwrap_err().to_string(), message);
     }
-    for kind in KINDS.iter().chain(MODEL_KINDS) {
+    for kind in all() {
         let error = (kind.compile)(json!({"afte": 1}).as_object().unwrap()).unwrap_err().to_string();
         assert!(error.starts_with("with: unknown field `afte`"), "{}: {error}", kind.name);
         let schema = (kind.schema)();
@@ -165,7 +175,49 @@ fn settings_that_cannot_be_are_refused_with_what_to_write() {
     }
 }
 
+/// Bytes that no provider sends, made of those that providers send.
+fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let part = proptest::sample::select(vec![
+        &b"\n"[..],
+        b"\n\n",
+        b"\r",
+        b"\r\n",
+        b"data: ",
+        b"event: error",
+        b": ping",
+        b"\xC3\xA9",
+        b"\xC3",
+        b"\xff",
+        b"[DONE]",
+        br#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#,
+        br#"{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":"{"}}]}}]}"#,
+        br#"{"choices":[{"text":"b","finish_reason":"stop"}]}"#,
+        br#"{"choices":{"delta":[]},"error":1}"#,
+        br#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"\u00e9{"}}"#,
+        br#"{"type":"message_delta","delta":{"stop_reason":null}}"#,
+        br#"{"type":"response.output_text.delta","delta":"c"}"#,
+        br#"{"type":"response.completed","response":{"status":1,"output":[{"text":"c","arguments":"{"}]}}"#,
+        br#"{"done":true,"response":"d"}"#,
+        br#"{"type":3}"#,
+        b"{\"a\":\"\xff\"}",
+        b"[",
+        b"1",
+    ]);
+    proptest::collection::vec(part, 0..30).prop_map(|parts| parts.concat())
+}
+
 proptest! {
+    #[test]
+    fn bytes_that_nobody_documents_are_borne_in_any_pieces(
+        body in any_bytes(), lines: bool, cuts in proptest::collection::vec(0_usize..30, 0..40),
+    ) {
+        let content_type = if lines { NDJSON } else { SSE };
+        for (kind, with, _) in cases() {
+            let whole = steps(KINDS, kind, &with, content_type, &body, &[]);
+            prop_assert_eq!(steps(KINDS, kind, &with, content_type, &body, &cuts), whole, "{}", kind);
+        }
+    }
+
     #[test]
     fn what_comes_out_does_not_depend_on_the_pieces(
         case in 0..KINDS.len(), which in 0..STREAMS.len(), end in 0_usize..3, cuts in proptest::collection::vec(0_usize..200, 0..40),

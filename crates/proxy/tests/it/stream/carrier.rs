@@ -116,7 +116,7 @@ fn serve(mut stream: TcpStream, scenarios: &[Scenario], log: &Log) -> std::io::R
             return stream.write_all(&answer.body);
         }
         Some(Compiled::Body(settings)) => {
-            let mut fault = settings.fault(&Body { content_type: "text/event-stream", seed: SEED }).unwrap();
+            let mut fault = settings.fault(&Body { content_type: "text/event-stream", content_encoding: "", seed: SEED }).unwrap();
             fault.piece(body.into(), &mut out);
             fault.end(&mut out);
         }

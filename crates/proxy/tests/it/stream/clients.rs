@@ -69,7 +69,7 @@ pub(crate) fn bytes_of(scenario: &Scenario) -> Vec<u8> {
         None => out.send(PLAIN),
         Some(Compiled::Answer(answer)) => return answer.answer(&format!("/{}/events", scenario.name), SEED).body.to_vec(),
         Some(Compiled::Body(settings)) => {
-            let mut fault = settings.fault(&Body { content_type: "text/event-stream", seed: SEED }).unwrap();
+            let mut fault = settings.fault(&Body { content_type: "text/event-stream", content_encoding: "", seed: SEED }).unwrap();
             fault.piece(PLAIN.into(), &mut out);
             fault.end(&mut out);
         }

@@ -1,7 +1,7 @@
 //! What is done to each stream, and how long clients are to wait for it.
 
 use serde_json::{Value, json};
-use squall_proxy::stream::{Compiled, KINDS, MODEL_KINDS};
+use squall_proxy::stream::{self, Compiled};
 
 /// One fault, under a name that stands first in the path.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub(crate) struct Scenario {
 impl Scenario {
     pub(crate) fn compiled(&self) -> Option<Compiled> {
         let (fault, with) = self.fault.as_ref()?;
-        let kind = KINDS.iter().chain(MODEL_KINDS).find(|kind| kind.name == *fault).unwrap();
+        let kind = stream::all().find(|kind| kind.name == *fault).unwrap();
         Some((kind.compile)(with.as_object().unwrap()).unwrap())
     }
 
