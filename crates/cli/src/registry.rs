@@ -8,7 +8,9 @@ use squall_undo::{Armed, Undoer};
 
 /// Every kind, from the explicit lists of the crates.
 pub fn registry() -> Arc<Registry> {
-    Arc::new(Registry { faults: squall_faults::all(), probes: squall_probes::all(), targets: squall_faults::targets() })
+    let faults = [squall_faults::all(), squall_proxy::experiment::all()].concat();
+    let targets = [squall_faults::targets(), squall_proxy::experiment::targets()].concat();
+    Arc::new(Registry { faults, probes: squall_probes::all(), targets })
 }
 
 /// Undoes by the list of faults.

@@ -9,6 +9,30 @@
 //! mean: an HTTP exchange, a token stream, a TLS handshake. A connection without either is relayed by the kernel
 //! (`splice(2)`). Toxics and rules change on open connections; what was on its way stays in order and is not lost.
 //!
+//! In a test, a proxy is a line, and so is each fault:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::{TcpListener, TcpStream};
+//! use squall_proxy::{Control, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let upstream = TcpListener::bind("127.0.0.1:0")?;
+//! let control = Control::start(&Options::default())?;
+//! let proxy = control.proxy("redis", &upstream.local_addr()?.to_string())?;
+//! proxy.toxic("limit_data:bytes=3;stream=upstream")?;
+//!
+//! let mut client = TcpStream::connect(proxy.listen()?)?;
+//! client.write_all(b"hello")?;
+//! let mut seen = String::new();
+//! let _ = upstream.accept()?.0.read_to_string(&mut seen);
+//! assert_eq!(seen, "hel");
+//! assert_eq!(proxy.counters().accepted, 1);
+//! assert!(!proxy.events().is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Every decision is a keyed hash ([`decide`]), so that the same seed and the same requests give the same faults.
 #![forbid(unsafe_code)]
 
@@ -19,6 +43,8 @@ pub mod control;
 pub mod data;
 pub mod decide;
 pub mod events;
+pub mod experiment;
+pub mod http;
 mod relay;
 pub mod rule;
 mod server;
