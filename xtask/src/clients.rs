@@ -1,10 +1,10 @@
-//! The client libraries of others that tests drive: from `PyPI` and npm, in versions that are pinned, under `target`.
+//! The client libraries of others that tests drive: from `PyPI`, npm and crates.io, in versions that are pinned, under `target`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::shell::{command, root, run as sh};
+use crate::shell::{cargo, command, root, run as sh};
 
 const WANTED: &str = "crates/proxy/tests/clients";
 
@@ -21,7 +21,9 @@ pub fn install() -> Result<()> {
         std::fs::create_dir_all(&node)?;
         std::fs::copy(list, node.join("package.json"))?;
         sh(command("npm").args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&node))
-    })
+    })?;
+    let rust = ["build", "--quiet", "--locked", "--manifest-path"];
+    sh(cargo().args(rust).arg(wanted.join("rust/Cargo.toml")).arg("--target-dir").arg(target.join("test-rust")))
 }
 
 /// Does it if this list was not the last one that it was done for.

@@ -15,14 +15,16 @@ pub struct Args {
 }
 
 /// Debian packages that tests use, by the program that shows whether they are there.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("curl", "curl"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("openssl", "openssl"),
+    ("pkg-config", "libssl-dev"),
+    ("pkg-config", "pkg-config"),
     ("prometheus", "prometheus"),
-    ("stress-ng", "stress-ng"),
     ("python3", "python3-venv"),
+    ("stress-ng", "stress-ng"),
 ];
 
 pub fn run_all(args: &Args) -> Result<Vec<String>> {

@@ -116,6 +116,12 @@ fn toxiproxys_client_for_python_finds_every_call_and_every_toxic_right() {
     drive(program(installed("test-python/bin/python")).arg(driver("drive.py")).args([host, port]));
 }
 
+#[test]
+fn toxiproxys_client_for_rust_finds_every_call_and_every_toxic_right() {
+    let server = serve(&["--port", "0"]);
+    drive(program(installed("test-rust/debug/drive")).arg(server.api()));
+}
+
 fn link(folder: &Path, name: &str) -> PathBuf {
     let link = folder.join(name);
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_squall"), &link).expect("a link");
