@@ -94,6 +94,13 @@ impl Connection {
         self.shared.events.record(&self.shared.name, self.number, what);
     }
 
+    /// [`record`](Self::record), made only where somebody could read it.
+    pub(crate) fn record_with(&self, what: impl FnOnce() -> Happened) {
+        if self.shared.events.keeps() {
+            self.record(what());
+        }
+    }
+
     pub(crate) fn toxic_decided(&self, name: &str, applies: bool) {
         self.record(Happened::Toxic { name: name.to_owned(), applies });
     }

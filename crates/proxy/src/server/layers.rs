@@ -1,5 +1,6 @@
 //! What reads meaning from the bytes of a proxy's connections, as its rules and its `tls` block ask for.
 
+use crate::http::RuleSet;
 use crate::rule::RuleSpec;
 use crate::tls::{AuthorityDir, CompileCx, CompiledTls, TlsSpec};
 
@@ -19,6 +20,7 @@ pub struct RuleError {
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     pub(crate) tls: Option<CompiledTls>,
+    pub(crate) http: Option<RuleSet>,
 }
 
 impl Layers {
@@ -33,11 +35,12 @@ impl Layers {
         let wanted = tls.is_some() || rules.iter().any(|rule| rule.fault.starts_with("tls."));
         let compiled = wanted.then(|| crate::tls::compile(tls, rules, &CompileCx { proxy, seed, authority }));
         let tls = compiled.transpose().map_err(|e| RuleError { place: e.place, message: e.message, hint: e.hint })?;
-        Ok(Self { tls })
+        let http = RuleSet::compile(proxy, seed, rules).map_err(|(place, message, hint)| RuleError { place, message, hint })?;
+        Ok(Self { tls, http: (!http.is_empty()).then_some(http) })
     }
 
     /// Whether bytes are all that matters.
     pub(crate) fn is_plain(&self) -> bool {
-        self.tls.is_none()
+        self.tls.is_none() && self.http.is_none()
     }
 }

@@ -9,6 +9,7 @@ use super::table::Table;
 use super::worker::{Command, Worker};
 use crate::address::{Address, UnixFile};
 use crate::events::{EventLog, Happened};
+use crate::http::{Arms, RuleSet};
 use crate::rule::RuleSpec;
 use crate::tls::{AuthorityDir, TlsSpec};
 use crate::toxic::{Direction, ToxicSpec};
@@ -159,6 +160,11 @@ impl Route {
         let layers = Layers::compile(&shared.name, shared.seed, &shared.authority, rules, tls)?;
         *shared.layers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layers);
         Ok(())
+    }
+
+    /// What each HTTP rule did since it was set, by its name.
+    pub fn arms(&self) -> Vec<(String, Arms)> {
+        self.shared.layers().http.as_ref().map(RuleSet::arms).unwrap_or_default()
     }
 
     /// What has passed.

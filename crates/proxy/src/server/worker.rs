@@ -18,6 +18,7 @@ use super::connection::Connection;
 use super::layers::Layers;
 use super::route::Shared;
 use crate::events::Happened;
+use crate::http;
 use crate::relay::{Relay, Toxed};
 use crate::socket::Socket;
 use crate::time;
@@ -234,15 +235,50 @@ async fn connect(connection: &Connection) -> Option<Socket> {
 
 /// A connection of which more than the bytes matters.
 async fn serve_layers(connection: Rc<Connection>, layers: Arc<Layers>, client: Socket) {
-    let Some(tls) = &layers.tls else { return };
     let shared = connection.shared().clone();
     let (peer, local) = client.addresses();
     let facts = Facts { proxy: &shared.name, connection: connection.number(), client: peer.map(|a| a.ip()), local, events: &shared.events };
+    let address = facts.client;
     let client = Toxed::new(connection.clone(), client);
+    let Some(tls) = &layers.tls else {
+        return http::serve(connection.clone(), client, address, Upstream::<Socket> { connection, ready: RefCell::new(None) }).await;
+    };
     match tls::bridge(client, tls, &facts, shared.upstream.host(), || shared.upstream.connect()).await {
         Ok(Bridged::PassThrough { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
+        // Only HTTP/1 is agreed on where rules read HTTP.
+        Ok(Bridged::Terminated { client, upstream, .. }) if layers.http.is_some() => {
+            let upstream = Upstream { connection: connection.clone(), ready: RefCell::new(Some(upstream)) };
+            http::serve(connection, client, address, upstream).await;
+        }
         Ok(Bridged::Terminated { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
         Err(TlsError::Upstream(error)) => connection.unreachable(&error),
         Err(error) => connection.because(error.to_string()),
+    }
+}
+
+/// The upstream of an HTTP connection: one that is there already, or one to be connected to.
+struct Upstream<S> {
+    connection: Rc<Connection>,
+    ready: RefCell<Option<S>>,
+}
+
+impl http::Connect for Upstream<Socket> {
+    type Stream = Socket;
+
+    async fn connect(&self) -> Option<Socket> {
+        connect(&self.connection).await
+    }
+}
+
+impl http::Connect for Upstream<tls::Upstream<Socket>> {
+    type Stream = tls::Upstream<Socket>;
+
+    /// The one that the handshake was made with. There is no second.
+    async fn connect(&self) -> Option<Self::Stream> {
+        let ready = self.ready.borrow_mut().take();
+        if ready.is_none() {
+            self.connection.because("the upstream has closed");
+        }
+        ready
     }
 }

@@ -3,6 +3,7 @@
 
 mod churn;
 mod experiment;
+mod http;
 mod relay;
 mod stream;
 mod tls;
