@@ -13,7 +13,9 @@ pub(super) fn text(control: &Control, options: &ApiOptions) -> String {
         runtime(&mut out);
     }
     if options.proxy_metrics {
-        proxies(&mut out, &control.metrics());
+        let rows = control.metrics();
+        proxies(&mut out, &rows);
+        rules(&mut out, &rows);
     }
     out
 }
@@ -50,6 +52,19 @@ fn proxies(out: &mut String, rows: &[ProxyMetrics]) {
         head(out, name, kind, help);
         for row in rows {
             let _ = writeln!(out, "{name}{{{}}} {}", labels(row), value(row));
+        }
+    }
+}
+
+fn rules(out: &mut String, rows: &[ProxyMetrics]) {
+    let name = "squall_proxy_rule_requests_total";
+    head(out, name, "counter", "Requests that a rule matched, that got its fault, and that were its control group.");
+    for row in rows {
+        for (rule, arms) in &row.rules {
+            for (arm, count) in [("control", arms.control), ("injected", arms.injected), ("matched", arms.matched)] {
+                let (proxy, rule) = (escaped(&row.proxy), escaped(rule));
+                let _ = writeln!(out, "{name}{{arm=\"{arm}\",proxy=\"{proxy}\",rule=\"{rule}\"}} {count}");
+            }
         }
     }
 }
@@ -109,14 +124,22 @@ fn stat(index: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Arms;
     use crate::server::Counters;
 
     #[test]
     fn labels_stand_in_the_order_of_the_alphabet_and_are_escaped() {
         let counters = Counters { accepted: 3, open: 1, received: [5, 7], sent: [4, 6] };
-        let row = ProxyMetrics { proxy: "a\"b".into(), listen: "127.0.0.1:1".into(), upstream: "h:2".into(), counters };
+        let row = ProxyMetrics {
+            proxy: "a\"b".into(),
+            listen: "127.0.0.1:1".into(),
+            upstream: "h:2".into(),
+            counters,
+            rules: vec![("r".into(), Arms { matched: 9, injected: 3, control: 2 })],
+        };
         let mut out = String::new();
-        proxies(&mut out, &[row]);
+        proxies(&mut out, std::slice::from_ref(&row));
+        rules(&mut out, &[row]);
         let values: Vec<_> = out.lines().filter(|line| !line.starts_with('#')).collect();
         let labels = r#"listener="127.0.0.1:1",proxy="a\"b",upstream="h:2""#;
         assert_eq!(
@@ -128,6 +151,9 @@ mod tests {
                 format!("toxiproxy_proxy_sent_bytes_total{{direction=\"upstream\",{labels}}} 4"),
                 format!("squall_proxy_connections_total{{{labels}}} 3"),
                 format!("squall_proxy_open_connections{{{labels}}} 1"),
+                "squall_proxy_rule_requests_total{arm=\"control\",proxy=\"a\\\"b\",rule=\"r\"} 2".into(),
+                "squall_proxy_rule_requests_total{arm=\"injected\",proxy=\"a\\\"b\",rule=\"r\"} 3".into(),
+                "squall_proxy_rule_requests_total{arm=\"matched\",proxy=\"a\\\"b\",rule=\"r\"} 9".into(),
             ]
         );
     }

@@ -390,7 +390,11 @@ impl Entry {
             let now = all.entry((self.listen.clone(), self.upstream.clone())).or_default();
             *now = sum(*now, route.counters());
         }
-        let row = |((listen, upstream), counters)| ProxyMetrics { proxy: self.name.clone(), listen, upstream, counters };
+        let row = |((listen, upstream), counters)| {
+            let route = self.route.as_ref().filter(|_| listen == self.listen && upstream == self.upstream);
+            let rules = route.map(Route::arms).unwrap_or_default();
+            ProxyMetrics { proxy: self.name.clone(), listen, upstream, counters, rules }
+        };
         all.into_iter().map(row).collect()
     }
 

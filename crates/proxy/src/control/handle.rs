@@ -2,6 +2,7 @@
 
 use super::{Control, ControlError, ProxyInfo, ProxyUpdate, parse_rule, parse_toxic};
 use crate::events::Event;
+use crate::http::Arms;
 use crate::server::Counters;
 
 /// A proxy by its name. It lives as long as its [`Control`], whether or not this is kept.
@@ -70,6 +71,13 @@ impl ProxyHandle {
             all = super::entry::sum(all, row.counters);
         }
         all
+    }
+
+    /// How many requests a rule matched, hit and left alone as the control group, since the rules were last changed. All are
+    /// 0 for one that is not there.
+    pub fn rule_counters(&self, rule: &str) -> Arms {
+        let rows = self.control.metrics().into_iter().filter(|row| row.proxy == self.name);
+        rows.flat_map(|row| row.rules).find(|(name, _)| name == rule).map(|(_, arms)| arms).unwrap_or_default()
     }
 
     /// What happened on its connections, oldest first, as far as the log goes back.

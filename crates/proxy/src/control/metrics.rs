@@ -1,5 +1,6 @@
 //! What has passed, by proxy and address.
 
+use crate::http::Arms;
 use crate::server::Counters;
 
 /// What has passed a proxy while it had these addresses.
@@ -13,4 +14,6 @@ pub struct ProxyMetrics {
     pub upstream: String,
     /// What has passed, as of now.
     pub counters: Counters,
+    /// What its rules on requests did, by their names, since they were last changed.
+    pub rules: Vec<(String, Arms)>,
 }

@@ -211,3 +211,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rules_answer_requests_are_counted_and_end_with_their_time() {
+    use std::io::{Read, Write};
+    let control = control();
+    // Nobody is there: only what the rule answers itself is an answer of this kind.
+    let proxy = control.proxy("p", "127.0.0.1:1").unwrap();
+    let status = || {
+        let mut client = std::net::TcpStream::connect(proxy.listen().unwrap()).unwrap();
+        client.write_all(b"GET /no HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        let _ = client.read_to_string(&mut answer);
+        answer.split(' ').nth(1).map(str::to_owned)
+    };
+    proxy.rule("http.abort:status=418;path=/no;name=teapot").unwrap();
+    assert_eq!(status().as_deref(), Some("418"));
+    let arms = proxy.rule_counters("teapot");
+    assert_eq!((arms.matched, arms.injected, arms.control), (1, 1, 0));
+    assert!(proxy.rule("http.abort:status=418;name=teapot").unwrap_err().to_string().contains("already exists"));
+    assert!(proxy.rule("http.nonsense").is_err());
+    let off = control.proxy("off", "127.0.0.1:1").unwrap();
+    off.disable().unwrap();
+    assert!(off.rule("http.nonsense").is_err());
+    proxy.remove_rule("teapot").unwrap();
+    assert_ne!(status().as_deref(), Some("418"));
+
+    proxy.rule("http.abort:status=418;for=20ms").unwrap();
+    let deadline = crate::time::now() + std::time::Duration::from_secs(20);
+    while !proxy.info().unwrap().rules.is_empty() {
+        assert!(crate::time::now() < deadline, "the rule is still there");
+        std::thread::yield_now();
+    }
+    assert_ne!(status().as_deref(), Some("418"));
+}
