@@ -43,7 +43,6 @@ pub(crate) fn all() -> Vec<Scenario> {
         waits(0.5, one("heartbeatOnly", "stream.heartbeatOnly", json!({"after": 2, "every": "100ms", "for": "500ms"}))),
         one("fragment", "stream.fragment", json!({"bytes": 19})),
         one("cutInEvent", "stream.cutInEvent", json!({"after": 2})),
-        one("resetInEvent", "stream.cutInEvent", json!({"after": 2, "how": "reset"})),
         one("cutInCharacter", "stream.cutInCharacter", json!({})),
         one("missingEnd", "stream.missingEnd", json!({})),
         one("missingFinish", "stream.missingEnd", json!({"before": "finishReason"})),
@@ -62,6 +61,17 @@ pub(crate) fn all() -> Vec<Scenario> {
         one("overloaded", "model.overloaded", json!({})),
         one("quotaExceeded", "model.quotaExceeded", json!({})),
         one("contextTooLong", "model.contextTooLong", json!({})),
+    ]
+}
+
+/// The faults on JSON in which nothing is left to chance, with the settings that the golden files of their names are kept for.
+pub(crate) fn data() -> Vec<Scenario> {
+    let one = |name, fault, with| Scenario { name, fault: Some((fault, with)), hangs: false, waits: 0.0 };
+    let retyped = ["/orders/0/items", "/orders/*/total", "/orders/*/customer/name", "/orders/*/paid"];
+    vec![
+        one("missing", "data.missing", json!({"fields": ["/orders/*/customer/email", "/orders/1/placed"]})),
+        one("invalid", "data.invalid", json!({"fields": retyped})),
+        one("stale", "data.stale", json!({"by": "36h"})),
     ]
 }
 
