@@ -22,6 +22,7 @@ mod log;
 mod process;
 mod prometheus;
 mod tcp;
+mod tls;
 mod traffic;
 mod wire;
 
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Arc<dyn AnyProbe>> {
     vec![
         Arc::new(http::Http::new(client.clone())),
         Arc::new(tcp::Tcp::new(client.clone())),
+        Arc::new(tls::Tls::new(client.clone())),
         Arc::new(command::Command),
         Arc::new(prometheus::Prometheus::new(client)),
         Arc::new(process::Process),

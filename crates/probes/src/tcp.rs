@@ -55,7 +55,7 @@ pub enum TcpMeasure {
 }
 
 /// Splits `host:port`.
-fn split(address: &str) -> Option<(&str, u16)> {
+pub(crate) fn split(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let host = bracketed.unwrap_or(host);

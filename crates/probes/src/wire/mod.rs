@@ -15,7 +15,7 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use error::WireError;
 pub(crate) use http1::{Answer, BodyUse, Http1Pool, is_idempotent};
 pub(crate) use http2::Http2Pool;
-pub(crate) use tls::{TlsConfigs, Trust};
+pub(crate) use tls::{TlsConfigs, Trust, roots};
 
 /// What this program calls itself in requests.
 pub(crate) const USER_AGENT: &str = concat!("squall/", env!("CARGO_PKG_VERSION"));

@@ -70,11 +70,19 @@ fn build(trust: &Trust, http2: bool) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(|e| e.to_string())?;
     let mut config = match trust {
         Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))).with_no_client_auth(),
-        Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
-        Trust::Authority(path) => builder.with_root_certificates(roots_of(path)?).with_no_client_auth(),
+        Trust::System | Trust::Authority(_) => builder.with_root_certificates(roots(trust)?).with_no_client_auth(),
     };
     config.alpn_protocols = vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
     Ok(config)
+}
+
+/// The authorities that are believed; none for [`Trust::Anyone`], who needs none.
+pub(crate) fn roots(trust: &Trust) -> Result<RootCertStore, String> {
+    match trust {
+        Trust::System => system_roots(),
+        Trust::Authority(path) => roots_of(path),
+        Trust::Anyone => Ok(RootCertStore::empty()),
+    }
 }
 
 fn system_roots() -> Result<RootCertStore, String> {

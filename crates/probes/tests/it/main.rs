@@ -9,3 +9,4 @@ mod prometheus;
 mod support;
 mod support_tls;
 mod tcp;
+mod tls;
