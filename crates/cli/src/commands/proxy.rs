@@ -1,5 +1,6 @@
 //! `squall proxy`: the fault proxy, with Toxiproxy's API, or for one edge without any file.
 
+mod ca;
 mod config;
 pub mod serve;
 
@@ -11,7 +12,7 @@ use squall_proxy::control::{Control, NewProxy, parse_rule, parse_toxic};
 
 use crate::context::{CliError, Context};
 use crate::toxiproxy::{Form, Level, Log, run_client};
-use serve::{Plan, serve};
+use serve::{Plan, authority_in, serve};
 
 /// Stand between a service and its dependency, and break that edge
 #[derive(Debug, clap::Args)]
@@ -76,6 +77,7 @@ pub struct Args {
 /// What is asked of a proxy that runs already, at `TOXIPROXY_URL` or `http://localhost:8474`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Ca(ca::Args),
     /// List the proxies of a server that runs
     List(Client),
     /// Show one proxy with its toxics
@@ -102,6 +104,7 @@ struct Client {
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     let (name, client) = match args.command {
         None => return run_server(&args, cx),
+        Some(Command::Ca(args)) => return ca::run(&args, cx),
         Some(Command::List(client)) => ("list", client),
         Some(Command::Inspect(client)) => ("inspect", client),
         Some(Command::Create(client)) => ("create", client),
@@ -129,6 +132,7 @@ fn run_server(args: &Args, cx: &Context) -> anyhow::Result<ExitCode> {
         events: args.events,
         runtime_metrics: args.runtime_metrics,
         proxy_metrics: args.proxy_metrics,
+        authority: authority_in(cx.state_dir()),
     };
     let log = Log::from_environment(Form::Text, if cx.quiet { Level::Error } else { Level::Info });
     serve(&plan, log, |control| proxies.as_ref().map_or(Ok(()), |proxies| start(control, proxies)))?;

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 use squall_proxy::api::{VERSION, proxies_from_json};
+use squall_undo::StateDir;
 
 use super::flags::{Flag, Given, parse};
 use super::help;
 use super::log::{Form, Level, Log};
-use crate::commands::proxy::serve::{Plan, serve};
+use crate::commands::proxy::serve::{Plan, authority_in, serve};
 
 const FLAGS: &[Flag] = &[
     Flag::value(&["host"]),
@@ -56,6 +57,7 @@ fn start(given: &Given, seed: Option<u64>, log: Log) -> anyhow::Result<()> {
         events: 10_000,
         runtime_metrics: given.is("runtime-metrics"),
         proxy_metrics: given.is("proxy-metrics"),
+        authority: authority_in(StateDir::locate()),
     };
     serve(&plan, log, |control| {
         let Some(config) = given.get("config") else { return Ok(()) };

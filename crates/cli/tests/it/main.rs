@@ -8,4 +8,5 @@ mod library;
 mod manifests;
 mod past;
 mod proxy;
+mod proxy_ca;
 mod runs;

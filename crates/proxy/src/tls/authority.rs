@@ -70,8 +70,9 @@ pub enum AuthorityError {
 pub struct Authority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
-    /// DER of its name, and its key's SHA-1, by which OCSP knows it.
+    /// Its distinguished name in DER, by which OCSP knows it.
     subject: Vec<u8>,
+    name: String,
     expires: i64,
     path: Option<PathBuf>,
     leaf_key: KeyPair,
@@ -123,10 +124,11 @@ impl Authority {
         let certificate = CertificateDer::from_pem_slice(text).map_err(|e| broken(format!("no certificate: {e:?}")))?;
         let key = PrivatePkcs8KeyDer::from_pem_slice(text).map_err(|e| broken(format!("no private key: {e:?}")))?;
         let key = KeyPair::try_from(&key).map_err(|e| broken(e.to_string()))?;
-        let (subject, expires, same) = {
+        let (subject, name, expires, same) = {
             let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).map_err(|e| broken(e.to_string()))?;
             let same = *parsed.public_key().subject_public_key.data == *key.public_key_raw();
-            (parsed.subject().as_raw().to_vec(), parsed.validity().not_after.timestamp(), same)
+            let name = parsed.subject().iter_common_name().find_map(|name| name.as_str().ok()).unwrap_or_default().to_owned();
+            (parsed.subject().as_raw().to_vec(), name, parsed.validity().not_after.timestamp(), same)
         };
         if !same {
             return Err(broken("the key is not the certificate's".into()));
@@ -137,12 +139,17 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|e| broken(e.to_string()))?;
         let leaf_key = KeyPair::generate().map_err(|e| broken(e.to_string()))?;
         let leaf_signer = signing_key(&leaf_key).map_err(broken)?;
-        Ok(Self { certificate, issuer, subject, expires, path, leaf_key, leaf_signer, revoked: Mutex::default() })
+        Ok(Self { certificate, issuer, subject, name, expires, path, leaf_key, leaf_signer, revoked: Mutex::default() })
     }
 
     /// Where it is kept.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// Its common name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its certificate.

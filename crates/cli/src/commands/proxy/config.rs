@@ -136,6 +136,14 @@ mod tests {
     }
 
     #[test]
+    fn the_file_in_the_documentation_is_good() {
+        let text = include_str!("../../../../../docs/toxiproxy.md");
+        let (_, rest) = text.split_once("```yaml\n").expect("a file");
+        let yaml = rest.split("```").next().expect("its end").replace("upstream:", "enabled: false\n  upstream:");
+        assert_eq!(lines(&yaml), Vec::<String>::new());
+    }
+
+    #[test]
     fn each_mistake_has_its_line_and_a_hint() {
         let found = lines("- name: a\n  upstrem: localhost:1\n  toxics:\n    - { typ: latency }\n");
         assert_eq!(found[0], "x:2:3: a proxy has no field `upstrem` (hint: did you mean `upstream`?)");

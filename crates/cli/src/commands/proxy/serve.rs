@@ -7,7 +7,9 @@ use std::sync::mpsc::{self, Receiver};
 use serde_json::Value;
 use squall_proxy::api::{Access, Api, ApiOptions, VERSION};
 use squall_proxy::control::{Control, Notice, Notices};
+use squall_proxy::tls::AuthorityDir;
 use squall_proxy::{EventLog, Options};
+use squall_undo::StateDir;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::CliError;
@@ -28,6 +30,14 @@ pub struct Plan {
     pub runtime_metrics: bool,
     /// `GET /metrics` counts what passes.
     pub proxy_metrics: bool,
+    /// Who signs the certificates that proxies show.
+    pub authority: AuthorityDir,
+}
+
+/// The authority of this state directory. Without one, as for a user who has no home, it lives as long as the process, and
+/// clients get its certificate from nowhere.
+pub fn authority_in<E>(state: Result<StateDir, E>) -> AuthorityDir {
+    state.map_or_else(|_| AuthorityDir::in_memory(), |state| AuthorityDir::at(state.path()))
 }
 
 /// Runs until SIGINT or SIGTERM. `prepare` makes the proxies that are there from the start.
@@ -40,7 +50,7 @@ pub fn serve(plan: &Plan, log: Log, prepare: impl FnOnce(&Control) -> anyhow::Re
     };
     let seed = plan.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 1);
     let (sender, notices) = mpsc::channel();
-    let options = Options { workers: plan.workers, seed, events: plan.events, ..Options::default() };
+    let options = Options { workers: plan.workers, seed, events: plan.events, authority: plan.authority.clone() };
     let control = Control::start_with(&options, Notices::to(sender))?;
     let teller = std::thread::Builder::new().name("notices".into()).spawn(move || tell(&notices, log))?;
     prepare(&control)?;
