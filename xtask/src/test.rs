@@ -15,8 +15,9 @@ pub struct Args {
 }
 
 /// Debian packages that tests use, by the program that shows whether they are there.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("curl", "curl"),
+    ("nginx", "nginx"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("openssl", "openssl"),

@@ -4,6 +4,8 @@
 mod churn;
 mod experiment;
 mod http;
+mod http_conformance;
+mod http2;
 mod relay;
 mod stream;
 mod tls;
