@@ -356,7 +356,7 @@ impl<C: End, K: Connect> Session<C, K> {
 }
 
 /// What comes out of the faults, one behind the other, for these steps; and at the end, what they kept back.
-fn through(faults: &mut [Box<dyn BodyFault>], mut steps: Steps, end: bool) -> Steps {
+pub(super) fn through(faults: &mut [Box<dyn BodyFault>], mut steps: Steps, end: bool) -> Steps {
     for fault in faults {
         let mut out = Steps::default();
         while let Some(step) = steps.next() {

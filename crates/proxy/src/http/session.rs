@@ -126,14 +126,14 @@ pub(super) struct Session<C, K: Connect> {
 }
 
 /// Serves HTTP/1 until the client or the upstream is done.
-pub(crate) async fn serve<C: End, K: Connect>(connection: Rc<Connection>, client: C, address: Option<IpAddr>, connect: K) {
+pub(crate) async fn serve<C: End, K: Connect>(connection: Rc<Connection>, client: C, address: Option<IpAddr>, connect: K, first: BytesMut) {
     let mut session = Session {
         connection,
         client,
         upstream: None,
         connect,
         address,
-        from_client: BytesMut::new(),
+        from_client: first,
         from_upstream: BytesMut::new(),
         uploading: None,
         upload: Bytes::new(),

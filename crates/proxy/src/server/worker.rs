@@ -245,10 +245,12 @@ async fn serve_layers(connection: Rc<Connection>, layers: Arc<Layers>, client: S
     };
     match tls::bridge(client, tls, &facts, shared.upstream.host(), || shared.upstream.connect()).await {
         Ok(Bridged::PassThrough { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
-        // Only HTTP/1 is agreed on where rules read HTTP.
-        Ok(Bridged::Terminated { client, upstream, .. }) if layers.http.is_some() => {
+        Ok(Bridged::Terminated { client, upstream, alpn, .. }) if layers.http.is_some() => {
             let upstream = Upstream { connection: connection.clone(), ready: RefCell::new(Some(upstream)) };
-            http::serve(connection, client, address, upstream).await;
+            match alpn.as_deref() {
+                Some(b"h2") => Box::pin(http::serve_two(connection, client, address, upstream)).await,
+                _ => http::serve(connection, client, address, upstream).await,
+            }
         }
         Ok(Bridged::Terminated { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
         Err(TlsError::Upstream(error)) => connection.unreachable(&error),
