@@ -3,7 +3,7 @@
 default:
     @just --list
 
-# Two experiments on a demo shop, in under a minute
+# Five experiments on a demo shop, in under a minute
 demo:
     cargo run --release -- demo
 

@@ -1,5 +1,6 @@
 //! `squall demo`
 
+mod edges;
 mod learned;
 
 use std::path::PathBuf;
@@ -7,19 +8,22 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use squall_engine::State;
 use squall_model::Verdict;
 use squall_shop::{Ports, Service, Shop};
 
-use super::shop::{Scratch, start};
+use self::edges::Edges;
+use super::shop::{Scratch, start_through};
 use crate::context::{CliError, Context, Style};
 use crate::library::{Values, fill};
 use crate::live;
 use crate::runner::{Finished, Options, Prepared};
 
-/// Watch two experiments on a small shop: one holds, one finds a weakness
+/// Watch five experiments on a small shop: some hold, some find a weakness
 ///
-/// Starts a shop of five real processes on this machine, puts load on it, runs two real experiments, says what was learned,
-/// writes the reports, and stops everything. It takes well under a minute, and needs no root, no server, no configuration.
+/// Starts a shop of five real processes on this machine with a fault proxy on every way between them, puts load on it, runs
+/// real experiments (a slow edge, a storm of 503s, a cut stream, processes that hang), says what was learned, writes the
+/// reports, and stops everything. It takes under a minute, and needs no root, no server, no configuration.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,23 +48,57 @@ struct Scene {
     file: &'static str,
     text: &'static str,
     parameters: &'static [(&'static str, Service)],
+    /// Whether it breaks an edge, by its proxy, instead of a process.
+    through_proxy: bool,
     expected: Verdict,
+    words: fn(&Shop, &Edges, &State) -> Vec<String>,
 }
 
-const SCENES: [Scene; 2] = [
+const SCENES: [Scene; 5] = [
+    Scene {
+        title: "The way to payments is slow",
+        file: "examples/demo/payments-slow.yaml",
+        text: include_str!("../../../../examples/demo/payments-slow.yaml"),
+        parameters: &[("gateway_port", Service::Gateway)],
+        through_proxy: true,
+        expected: Verdict::Held,
+        words: learned::slow,
+    },
+    Scene {
+        title: "A storm of 503s",
+        file: "examples/demo/orders-storm.yaml",
+        text: include_str!("../../../../examples/demo/orders-storm.yaml"),
+        parameters: &[("gateway_port", Service::Gateway)],
+        through_proxy: true,
+        expected: Verdict::Held,
+        words: learned::storm,
+    },
+    Scene {
+        title: "The catalogue is cut",
+        file: "examples/demo/catalogue-cut.yaml",
+        text: include_str!("../../../../examples/demo/catalogue-cut.yaml"),
+        parameters: &[("gateway_port", Service::Gateway)],
+        through_proxy: true,
+        expected: Verdict::Deviated,
+        words: learned::cut,
+    },
     Scene {
         title: "The cache hangs",
         file: "examples/demo/cache-hangs.yaml",
         text: include_str!("../../../../examples/demo/cache-hangs.yaml"),
         parameters: &[("gateway_port", Service::Gateway), ("cache_port", Service::Cache)],
+        through_proxy: false,
         expected: Verdict::Held,
+        words: learned::cache,
     },
     Scene {
         title: "Payments hangs",
         file: "examples/demo/payments-hangs.yaml",
         text: include_str!("../../../../examples/demo/payments-hangs.yaml"),
         parameters: &[("gateway_port", Service::Gateway), ("orders_port", Service::Orders), ("payments_port", Service::Payments)],
+        through_proxy: false,
         expected: Verdict::Deviated,
+        words: learned::payments,
     },
 ];
 
@@ -68,13 +106,15 @@ const SCENES: [Scene; 2] = [
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     let scratch = Scratch::new()?;
-    let shop = start(&scratch, Ports::Free)?;
+    let edges = Edges::start()?;
+    let shop = start_through(&scratch, Ports::Free, |edge| edges.through(edge))?;
     cx.say(cx.style(Style::Bold, "A small shop is open on this machine: gateway → orders → payments → ledger, and a cache."))?;
     cx.say(format!("Five real processes; the front door is {}", shop.url(Service::Gateway)))?;
+    cx.say("Between them stands Squall's fault proxy, one on each edge.")?;
     let mut ended = Vec::new();
     for (number, scene) in SCENES.iter().enumerate() {
         interrupt.check()?;
-        match play(&args, cx, &shop, scene, number + 1)? {
+        match play(&args, cx, (&shop, &edges), scene, number + 1)? {
             Some(finished) if finished.outcome.verdict == scene.expected => ended.push(finished),
             Some(finished) => return otherwise(cx, scene, &finished),
             None => {
@@ -89,6 +129,7 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     if args.keep {
         cx.say("")?;
         super::shop::tell(cx, &shop)?;
+        edges.tell(cx)?;
         cx.say("\nCtrl-C closes the shop.")?;
         interrupt.wait();
     }
@@ -96,8 +137,11 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs one experiment and says what it taught.
-fn play(args: &Args, cx: &Context, shop: &Shop, scene: &Scene, number: usize) -> anyhow::Result<Option<Finished>> {
-    let values: Values = scene.parameters.iter().map(|(name, service)| ((*name).to_owned(), shop.port(*service).to_string())).collect();
+fn play(args: &Args, cx: &Context, (shop, edges): (&Shop, &Edges), scene: &Scene, number: usize) -> anyhow::Result<Option<Finished>> {
+    let mut values: Values = scene.parameters.iter().map(|(name, service)| ((*name).to_owned(), shop.port(*service).to_string())).collect();
+    if scene.through_proxy {
+        values.insert("proxy_api".into(), edges.api());
+    }
     let text = fill(scene.text, &values).map_err(|e| CliError::failed(e.to_string(), None))?;
     let prepared = Prepared::from_text(scene.file, text)?;
     let heading = format!("\n{number} of {}  {}", SCENES.len(), scene.title);
@@ -108,7 +152,7 @@ fn play(args: &Args, cx: &Context, shop: &Shop, scene: &Scene, number: usize) ->
     let Some(finished) = super::run::carry_out_here(cx, &prepared, &Options::default(), mode)? else { return Ok(None) };
     super::run::conclude(cx, &finished, false)?;
     if finished.outcome.verdict == scene.expected {
-        for line in learned::words(shop, &finished, scene.expected) {
+        for line in (scene.words)(shop, edges, &finished.outcome.state) {
             say_wrapped(cx, &format!("   {line}"))?;
         }
     }

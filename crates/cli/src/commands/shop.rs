@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use rustix::fs::{FlockOperation, flock};
-use squall_shop::{Ports, Service, ServiceCommand, Shop};
+use squall_shop::{Edge, Ports, Service, ServiceCommand, Shop};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::{CliError, Context, Style};
@@ -72,8 +73,13 @@ fn run_up(up: &Up, cx: &Context) -> anyhow::Result<ExitCode> {
 
 /// Starts the shop from this same program.
 pub fn start(directory: &Scratch, ports: Ports) -> anyhow::Result<Shop> {
+    start_through(directory, ports, |edge| Ok(edge.address))
+}
+
+/// The same, with something between its services.
+pub fn start_through(directory: &Scratch, ports: Ports, through: impl FnMut(Edge) -> io::Result<SocketAddr>) -> anyhow::Result<Shop> {
     let program = std::env::current_exe()?;
-    Shop::start(&program, directory.path(), ports).map_err(|error| {
+    Shop::start_through(&program, directory.path(), ports, through).map_err(|error| {
         let hint = match ports {
             Ports::From(port) => {
                 format!("perhaps a shop runs already; another place for it: squall shop up --port {}", port.saturating_add(100))

@@ -40,20 +40,29 @@ fn entries(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn two_demos_at_once_teach_both_lessons_and_leave_only_reports() {
+fn two_demos_at_once_teach_every_lesson_and_leave_only_reports() {
     let fields = [Field::new(), Field::new()];
     let demos: Vec<Victim> = fields.iter().map(|field| start(field, &["demo", "--reports", "reports"])).collect();
     let pids: Vec<u32> = demos.iter().map(Victim::pid).collect();
     for (demo, field) in demos.into_iter().zip(&fields) {
         let (code, said) = demo.finish();
         assert_eq!(code, Some(0), "{said}");
-        for lesson in
-            ["1 of 2", "held:", "2 of 2", "deviated:", "charged more than once", "crates/shop/src/orders.rs:", "Next: run your own"]
-        {
+        for lesson in [
+            "1 of 5",
+            "held:",
+            "deviated:",
+            "100 ms more on the way to payments",
+            "calls to orders were answered with 503",
+            "half of a page that looks whole",
+            "5 of 5",
+            "charged more than once",
+            "crates/shop/src/orders.rs:",
+            "Next: run your own",
+        ] {
             assert!(said.contains(lesson), "`{lesson}` is not in\n{said}");
         }
         assert!(!said.contains('\x1b'), "no escape codes where there is no terminal");
-        for report in ["1-held.html", "2-deviated.html"] {
+        for report in ["1-held.html", "2-held.html", "3-deviated.html", "4-held.html", "5-deviated.html"] {
             let html = std::fs::read_to_string(field.path("reports").join(report)).expect("a report");
             assert!(html.contains("<svg"), "{report} has a chart");
         }
@@ -68,7 +77,7 @@ fn ctrl_c_in_the_middle_of_the_demo_closes_everything() {
     let field = Field::new();
     let mut demo = start(&field, &["demo"]);
     let pid = demo.pid();
-    let mut rest = read_up_to(&mut demo, "in force on cache");
+    let mut rest = read_up_to(&mut demo, "in force on orders-payments");
     demo.signal(Signal::INT);
     let mut said = String::new();
     rest.read_to_string(&mut said).expect("text");

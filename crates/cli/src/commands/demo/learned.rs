@@ -4,22 +4,59 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use squall_engine::{Phase, State};
-use squall_model::Verdict;
 use squall_shop::{Mistake, Shop, mistakes};
 
+use super::edges::Edges;
 use crate::live::{seconds, span};
-use crate::runner::Finished;
 
-/// The words for one experiment.
-pub fn words(shop: &Shop, finished: &Finished, verdict: Verdict) -> Vec<String> {
-    let state = &finished.outcome.state;
-    match verdict {
-        Verdict::Held => cache(state),
-        _ => payments(state, &charged_again(shop)),
+/// A slow way to payments.
+pub fn slow(_: &Shop, _: &Edges, state: &State) -> Vec<String> {
+    let name = "checkout p99";
+    let mut lines = Vec::new();
+    if let (Some(before), Some(during)) = (number(state, name, Part::Before), number(state, name, Part::During)) {
+        lines.push(format!(
+            "Learned: 100 ms more on the way to payments made a checkout go from {} to {} (p99).",
+            seconds(before),
+            seconds(during)
+        ));
+        lines.push("It crosses that way once, and waits for it once: no chatter, no queue.".to_owned());
     }
+    lines
 }
 
-fn cache(state: &State) -> Vec<String> {
+/// Three in ten calls answered with 503.
+pub fn storm(_: &Shop, edges: &Edges, state: &State) -> Vec<String> {
+    let (calls, refused) = edges.hits("http.abort");
+    let Some(errors) = number(state, "checkout errors", Part::During).filter(|_| refused > 0) else {
+        return vec!["Nothing was learned: no call met the fault.".to_owned()];
+    };
+    let mut lines = vec![format!(
+        "Learned: {refused} of {calls} calls to orders were answered with 503, and up to {:.1}% of the customers saw an error.",
+        errors * 100.0
+    )];
+    lines.push("The gateway tries again, which hides single errors well. What the same retries do to a shop that is slow".to_owned());
+    lines.push("instead, the last experiment shows.".to_owned());
+    lines
+}
+
+/// A stream that breaks.
+pub fn cut(_: &Shop, _: &Edges, state: &State) -> Vec<String> {
+    let name = "products in the catalogue";
+    let mut lines = Vec::new();
+    if let (Some(before), Some(during)) = (number(state, name, Part::Before), number(state, name, Part::Least)) {
+        lines.push(format!("Learned: the catalogue has {before} products. When its stream was cut after 4 KB, customers saw {during}"));
+        lines.push("and a status of 200: half of a page that looks whole.".to_owned());
+    }
+    lines.push("What would put it right:".to_owned());
+    lines.extend(mistakes().iter().filter(|mistake| mistake.name == CUT).flat_map(remedy));
+    lines
+}
+
+/// The mistake that has nothing to do with payments.
+const CUT: &str = "cut-stream";
+
+/// A cache that hangs.
+pub fn cache(_: &Shop, _: &Edges, state: &State) -> Vec<String> {
     let mut lines = Vec::new();
     if let (Some(before), Some(during)) = (number(state, "product page p99", Part::Before), number(state, "product page p99", Part::During))
     {
@@ -30,7 +67,9 @@ fn cache(state: &State) -> Vec<String> {
     lines
 }
 
-fn payments(state: &State, charged: &ChargedAgain) -> Vec<String> {
+/// Payments that hang.
+pub fn payments(shop: &Shop, _: &Edges, state: &State) -> Vec<String> {
+    let charged = charged_again(shop);
     let mut lines = Vec::new();
     if let (Some(before), Some(during)) = (number(state, "order page p99", Part::Before), number(state, "order page p99", Part::During)) {
         lines.push(format!(
@@ -50,11 +89,11 @@ fn payments(state: &State, charged: &ChargedAgain) -> Vec<String> {
         lines.push(format!("It was well again {} after payments was.", span(Duration::from_micros(well.saturating_sub(back)))));
     }
     if charged.customers > 0 {
-        let ChargedAgain { customers, most } = charged;
+        let ChargedAgain { customers, most } = &charged;
         lines.push(format!("And it is worse than slow: {customers} customers were charged more than once, up to {most} times."));
     }
     lines.push("What would put it right:".to_owned());
-    lines.extend(mistakes().iter().flat_map(remedy));
+    lines.extend(mistakes().iter().filter(|mistake| mistake.name != CUT).flat_map(remedy));
     lines
 }
 
@@ -66,9 +105,10 @@ fn remedy(mistake: &Mistake) -> [String; 2] {
 enum Part {
     Before,
     During,
+    Least,
 }
 
-/// The last value of a probe before the fault, or the largest while it was in force.
+/// The last value of a probe before the fault, or the largest or least while it was in force.
 fn number(state: &State, name: &str, part: Part) -> Option<f64> {
     let index = state.program.probes.iter().position(|spec| spec.name == name)?;
     let began = state.first_injection?;
@@ -76,7 +116,10 @@ fn number(state: &State, name: &str, part: Part) -> Option<f64> {
     let mut numbers = state.probes[index].recent.iter().filter_map(|(at, number, _)| Some((*at, (*number)?)));
     match part {
         Part::Before => numbers.rfind(|(at, _)| *at < began).map(|(_, number)| number),
-        Part::During => numbers.filter(|(at, _)| *at >= began && *at < reverting).map(|(_, number)| number).reduce(f64::max),
+        Part::During | Part::Least => {
+            let pick = if part == Part::During { f64::max } else { f64::min };
+            numbers.filter(|(at, _)| *at >= began && *at < reverting).map(|(_, number)| number).reduce(pick)
+        }
     }
 }
 
