@@ -15,23 +15,31 @@ use squall_undo::Armed;
 use super::placed::{Placed, What, time_box};
 use super::target::ProxyFacts;
 use crate::rule::RuleSpec;
-use crate::{data, stream, tls};
+use crate::{data, http, stream, tls};
 
 /// What stands beside a rule's own settings.
 const CHOICE: [&str; 5] = ["match", "percent", "sticky", "control", "attempts"];
-
-/// Whether a kind takes these settings.
-type Check = fn(&Map<String, Value>) -> Result<stream::Compiled, stream::SettingsError>;
 
 /// A kind of rule as a fault.
 struct RuleFault {
     meta: Meta,
     schema: Schema,
-    check: Option<Check>,
+    /// Settings of those on TLS are checked by the proxy alone, which has the authority that they need.
+    tls: bool,
 }
 
 /// Settings of the examples, of those kinds that cannot do without.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: &[(&str, &str)] = &[
+    ("http.delay", "{ delay: 500ms }"),
+    ("http.abort", "{ status: 503, percent: 10% }"),
+    ("http.headers", "{ response: { set: { cache-control: no-store } } }"),
+    ("http.query", "{ remove: [page] }"),
+    ("http.body", "{ merge: { price: null } }"),
+    ("http.truncate", "{ after: 1KB }"),
+    ("http.length", "{ by: 10 }"),
+    ("http.slowBody", "{ perSecond: 1KB }"),
+    ("http.rateLimit", "{ rate: 10/s }"),
+    ("function.coldStart", "{ delay: 3s }"),
     ("stream.firstTokenDelay", "{ delay: 3s }"),
     ("stream.slowTokens", "{ every: 200ms }"),
     ("stream.finishByLength", "{ after: 5 }"),
@@ -46,10 +54,11 @@ const SETTINGS: [(&str, &str); 8] = [
 pub(super) fn all() -> Vec<Arc<dyn AnyFault>> {
     static ALL: OnceLock<Vec<RuleFault>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
-        let bodies = [stream::KINDS, stream::MODEL_KINDS, data::KINDS].into_iter().flatten();
-        let bodies = bodies.map(|kind| RuleFault::new(kind.name, None, (kind.schema)(), Some(kind.compile)));
-        let tls = tls::KINDS.iter().map(|kind| RuleFault::new(kind.name, Some(kind.summary), kind.schema(), None));
-        bodies.chain(tls).collect()
+        let http = http::KINDS.iter().map(|kind| (kind.name, kind.schema));
+        let bodies = [stream::KINDS, stream::MODEL_KINDS, data::KINDS].into_iter().flatten().map(|kind| (kind.name, kind.schema));
+        let http = http.chain(bodies).map(|(name, schema)| RuleFault::new(name, None, schema()));
+        let tls = tls::KINDS.iter().map(|kind| RuleFault::new(kind.name, Some(kind.summary), kind.schema()));
+        http.chain(tls).collect()
     });
     all.iter().map(|fault| Arc::new(fault) as Arc<dyn AnyFault>).collect()
 }
@@ -60,7 +69,7 @@ fn constant(text: String) -> &'static str {
 }
 
 impl RuleFault {
-    fn new(name: &'static str, summary: Option<&'static str>, schema: Schema, check: Option<Check>) -> Self {
+    fn new(name: &'static str, summary: Option<&'static str>, schema: Schema) -> Self {
         let described = schema.get("description").and_then(Value::as_str).unwrap_or(name);
         let sentence = described.split(". ").next().unwrap_or(described).lines().collect::<Vec<_>>().join(" ");
         let summary = summary.unwrap_or_else(|| constant(sentence.trim_end_matches('.').to_owned()));
@@ -69,7 +78,7 @@ impl RuleFault {
         let family = name.split('.').next().unwrap_or(name);
         let (targets, needs): (&[&str], &[&str]) = (&["proxy"], &[]);
         let meta = Meta { name, family, summary, example, targets, needs, undone: Undone::Ledger, lasting: true };
-        Self { meta, schema, check }
+        Self { meta, schema, tls: family == "tls" }
     }
 
     /// The rule of these arguments, and what is wrong with them.
@@ -81,9 +90,12 @@ impl RuleFault {
             to.insert(key.clone(), value.clone());
         }
         let mut errors = self.unknown(&with);
-        if let Some(Err(error)) = self.check.filter(|_| errors.is_empty()).map(|check| check(&with)) {
-            let hint = Some(format!("see `squall explain {}`", self.meta.name));
-            errors.push(KindError { path: Path::default(), at_key: false, message: error.to_string(), hint });
+        if !self.tls
+            && errors.is_empty()
+            && let Err((message, hint)) = http::fault::compile(self.meta.name, &with)
+        {
+            let hint = hint.or_else(|| Some(format!("see `squall explain {}`", self.meta.name)));
+            errors.push(KindError { path: Path::default(), at_key: false, message, hint });
         }
         rule.insert("fault".into(), json!(self.meta.name));
         rule.insert("with".into(), Value::Object(with));
