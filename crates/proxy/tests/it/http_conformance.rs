@@ -75,11 +75,10 @@ fn check(script: &Script, proxy: &str, nginx: &Nginx) -> Result<(), String> {
             (Class::Served, Some(answer)) => answer.status == request.status && answer.belongs_to(request),
             (Class::Blocked, Some(answer)) => answer.status == 418 && answer.field("x-echo").is_none(),
             (Class::Refused, Some(answer)) => answer.status == 400 && answer.field("x-echo").is_none(),
-            (Class::Served | Class::Blocked | Class::Refused, None) => false,
             // Its head was good: nginx may have answered before the body broke.
             (Class::Broken | Class::Damaged, None) => true,
             (Class::Broken, Some(answer)) => matches!(answer.status, 400 | 502) || answer.belongs_to(request),
-            (Class::Damaged, Some(_)) => false,
+            (Class::Served | Class::Blocked | Class::Refused, None) | (Class::Damaged, Some(_)) => false,
         };
         if !good {
             return fail(format!("wrong answer to {}: {answer:?}", request.marker));

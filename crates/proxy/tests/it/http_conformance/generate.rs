@@ -44,7 +44,7 @@ pub(crate) struct Script {
     pub(crate) half_close: bool,
 }
 
-/// Numbers that a seed decides (SplitMix64: Steele, Lea and Flood, 2014).
+/// Numbers that a seed decides (`SplitMix64`: Steele, Lea and Flood, 2014).
 pub(crate) struct Draws(u64);
 
 impl Draws {

@@ -51,6 +51,7 @@ impl Nginx {
             }}"
         );
         std::fs::write(path.join("nginx.conf"), config).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the upstream that the proxy is compared with is a program")]
         let mut command = Command::new("nginx");
         command.arg("-p").arg(path).arg("-c").arg(path.join("nginx.conf")).arg("-e").arg(path.join("error.log"));
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
