@@ -14,14 +14,16 @@ pub struct Args {
     fast: bool,
 }
 
-/// Debian packages that tests use, by the program that shows whether they are there.
-const PACKAGES: [(&str, &str); 10] = [
+/// Debian packages that tests and benches use, by the program or file that shows whether they are there.
+const PACKAGES: [(&str, &str); 12] = [
+    ("/usr/include/openssl/ssl.h", "libssl-dev"),
     ("curl", "curl"),
+    ("haproxy", "haproxy"),
+    ("ip", "iproute2"),
     ("nginx", "nginx"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("openssl", "openssl"),
-    ("pkg-config", "libssl-dev"),
     ("pkg-config", "pkg-config"),
     ("prometheus", "prometheus"),
     ("python3", "python3-venv"),
@@ -49,7 +51,7 @@ pub fn run_all(args: &Args) -> Result<Vec<String>> {
     sh(cargo().args(["xtask", "crash-matrix", "--points", "24"]))?;
     // Timings are shown and not judged here: a machine that has just built all this, beside others, is not a quiet one. The
     // same commands without `--quick` judge them.
-    let mut benches = vec!["reaction", "bench-cpu"];
+    let mut benches = vec!["reaction", "bench-cpu", "bench-proxy"];
     if has("python3") {
         benches.push("overhead");
     } else {
@@ -90,7 +92,11 @@ fn install(skipped: &mut Vec<String>) -> Result<()> {
     if !has("cargo-nextest") {
         sh(cargo().args(["install", "--locked", "cargo-nextest"]))?;
     }
-    let missing: Vec<&str> = PACKAGES.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> = PACKAGES
+        .iter()
+        .filter(|(sign, _)| if sign.starts_with('/') { !std::path::Path::new(sign).exists() } else { !has(sign) })
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -20,7 +20,7 @@ pub enum Step {
     Hang,
     /// End the connection in the middle of the message.
     Cut(Cut),
-    /// End the message properly here (last chunk, END_STREAM), whatever else upstream sends.
+    /// End the message properly here (last chunk, `END_STREAM`), whatever else upstream sends.
     Finish,
 }
 
@@ -30,7 +30,7 @@ pub enum Step {
 pub enum Cut {
     /// In order (FIN), so that the client sees a message that is too short.
     Close,
-    /// With a reset (RST; RST_STREAM on HTTP/2).
+    /// With a reset (RST; `RST_STREAM` on HTTP/2).
     Reset,
 }
 
@@ -63,7 +63,7 @@ impl Steps {
     }
 
     /// Takes the next step.
-    pub fn next(&mut self) -> Option<Step> {
+    pub fn take(&mut self) -> Option<Step> {
         self.0.pop_front()
     }
 

@@ -122,12 +122,14 @@ pub struct EventLog {
     next: AtomicU64,
     capacity: usize,
     start: Duration,
+    /// The last reason for which connections could not be accepted, until somebody takes it.
+    trouble: Mutex<Option<String>>,
 }
 
 impl EventLog {
     /// Keeps the last `capacity` events; 0 keeps none.
     pub fn new(capacity: usize) -> Self {
-        Self { ring: Mutex::new(VecDeque::new()), next: AtomicU64::new(1), capacity, start: crate::time::now() }
+        Self { ring: Mutex::new(VecDeque::new()), next: AtomicU64::new(1), capacity, start: crate::time::now(), trouble: Mutex::default() }
     }
 
     /// Whether anybody could read what is recorded.
@@ -137,6 +139,9 @@ impl EventLog {
 
     /// Records that this happened now.
     pub fn record(&self, proxy: &str, connection: u64, what: Happened) {
+        if let Happened::CannotAccept { error } = &what {
+            *self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(format!("{proxy}: {error}"));
+        }
         if !self.keeps() {
             return;
         }
@@ -147,6 +152,11 @@ impl EventLog {
             ring.pop_front();
         }
         ring.push_back(Event { number, at, proxy: proxy.to_owned(), connection, what });
+    }
+
+    /// Why a proxy could not accept connections since this was last asked: its name and the error. For whoever keeps a log.
+    pub fn take_trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
     /// The events after this number, oldest first.

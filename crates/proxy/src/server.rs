@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use connection::Connection;
-pub(crate) use route::Shared;
 pub(crate) use layers::Layers;
 pub use layers::RuleError;
+pub(crate) use route::Shared;
 pub use route::{Counters, Route};
 pub(crate) use table::Table;
 

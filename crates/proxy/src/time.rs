@@ -82,14 +82,11 @@ impl Future for Sleep {
             return Poll::Ready(Ok(()));
         }
         let this = &mut *self;
-        let registered = TIMERS.with_borrow_mut(|timers| match timers {
-            Some(timers) => timers.register(this.deadline, &mut this.entry, cx.waker()),
-            None => {
-                let mut fresh = Timers::start()?;
-                let result = fresh.register(this.deadline, &mut this.entry, cx.waker());
-                *timers = Some(fresh);
-                result
+        let registered = TIMERS.with_borrow_mut(|timers| {
+            if timers.is_none() {
+                *timers = Some(Timers::start()?);
             }
+            timers.as_mut().map_or(Ok(()), |timers| timers.register(this.deadline, &mut this.entry, cx.waker()))
         });
         match registered {
             Ok(()) => Poll::Pending,
@@ -169,7 +166,7 @@ struct Ended;
 impl Drop for Ended {
     fn drop(&mut self) {
         // A thread that ends has no timers any more.
-        let _ = TIMERS.try_with(|timers| timers.take());
+        let _ = TIMERS.try_with(RefCell::take);
     }
 }
 

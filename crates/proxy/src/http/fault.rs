@@ -48,8 +48,10 @@ pub struct Kind {
     pub name: &'static str,
     /// The JSON schema of its settings. The schema's description says what the kind does.
     pub schema: fn() -> schemars::Schema,
-    compile: fn(&Map<String, Value>) -> Result<Box<dyn Action>, String>,
+    compile: Compile,
 }
+
+type Compile = fn(&Map<String, Value>) -> Result<Box<dyn Action>, String>;
 
 /// Settings that check themselves beyond their types.
 pub(crate) trait Settings: Action + DeserializeOwned + schemars::JsonSchema + 'static {

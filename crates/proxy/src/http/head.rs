@@ -88,6 +88,28 @@ impl Head {
     }
 }
 
+/// The part of an absolute target behind its scheme.
+fn behind_scheme(target: &[u8]) -> Option<&[u8]> {
+    let at = memchr::memmem::find(target, b"://").filter(|at| target[..*at].iter().all(u8::is_ascii_alphabetic))?;
+    Some(&target[at + 3..])
+}
+
+/// The host and port of a target in absolute form.
+pub(crate) fn authority(target: &[u8]) -> Option<&[u8]> {
+    let rest = behind_scheme(target)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    Some(rest[..end].rsplit(|byte| *byte == b'@').next().unwrap_or_default())
+}
+
+/// Path and query of a target, whichever form it has.
+pub(crate) fn origin_form(target: &[u8]) -> &[u8] {
+    let Some(rest) = behind_scheme(target) else { return target };
+    match rest.iter().position(|byte| matches!(byte, b'/' | b'?')) {
+        Some(at) => &rest[at..],
+        None => b"/",
+    }
+}
+
 /// Where the head ends, if all of it is here.
 fn end_of_head(bytes: &[u8], searched: usize) -> Result<Option<usize>, Malformed> {
     // Three bytes of the end may have been here before.
@@ -233,6 +255,8 @@ pub(crate) struct Chunked {
     state: State,
     /// Bytes of the line that is being read.
     line: usize,
+    /// The lines of the trailers, as they came.
+    trailers: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -262,6 +286,11 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// The lines of the trailers so far, each with its end.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
+
     /// Follows these bytes to the end of the body at most, and calls `data` with each piece of data. How many bytes belong to it.
     pub(crate) fn follow(&mut self, bytes: &[u8], mut data: impl FnMut(&[u8])) -> Result<usize, Malformed> {
         let mut at = 0;
@@ -279,6 +308,11 @@ impl Chunked {
                 return Err(Malformed::Chunk);
             }
             self.state = self.step(bytes[at])?;
+            if matches!(self.state, State::TrailerLine | State::TrailerEnd)
+                || self.state == State::Trailer && bytes[at] == b'\n' && !self.trailers.is_empty()
+            {
+                self.trailers.push(bytes[at]);
+            }
             at += 1;
         }
         Ok(at)
@@ -288,7 +322,7 @@ impl Chunked {
         let digit = |byte: u8| char::from(byte).to_digit(16).map(u64::from);
         Ok(match (self.state, byte) {
             (State::Size, byte) => State::SizeNext(digit(byte).ok_or(Malformed::Chunk)?),
-            (State::SizeNext(size), b'\r') | (State::Extension(size), b'\r') => State::SizeEnd(size),
+            (State::SizeNext(size) | State::Extension(size), b'\r') => State::SizeEnd(size),
             (State::SizeNext(size), b';') => State::Extension(size),
             (State::SizeNext(size), byte) => {
                 let digit = digit(byte).ok_or(Malformed::Chunk)?;
@@ -297,7 +331,7 @@ impl Chunked {
                 }
                 State::SizeNext(size << 4 | digit)
             }
-            (State::Extension(_), b'\n' | 0) => return Err(Malformed::Chunk),
+            (State::Extension(_) | State::Trailer | State::TrailerLine, b'\n' | 0) => return Err(Malformed::Chunk),
             (State::Extension(size), _) => State::Extension(size),
             (State::SizeEnd(size), b'\n') => {
                 self.line = 0;
@@ -309,7 +343,6 @@ impl Chunked {
                 State::Size
             }
             (State::Trailer, b'\r') => State::LastEnd,
-            (State::Trailer | State::TrailerLine, b'\n' | 0) => return Err(Malformed::Chunk),
             (State::TrailerLine, b'\r') => State::TrailerEnd,
             (State::Trailer | State::TrailerLine, _) => State::TrailerLine,
             (State::TrailerEnd, b'\n') => State::Trailer,
@@ -367,6 +400,14 @@ mod tests {
     }
 
     #[test]
+    fn a_target_in_absolute_form_names_its_host() {
+        let parts = |target: &'static str| (authority(target.as_bytes()), origin_form(target.as_bytes()));
+        assert_eq!(parts("http://a.b:80/c?d"), (Some(&b"a.b:80"[..]), &b"/c?d"[..]));
+        assert_eq!(parts("http://u@a"), (Some(&b"a"[..]), &b"/"[..]));
+        assert_eq!(parts("/x?u=http://a/b"), (None, &b"/x?u=http://a/b"[..]));
+    }
+
+    #[test]
     fn a_responses_body_depends_on_its_status_and_on_what_was_asked() {
         let framing = |text: &str, method: &str| response(text.as_bytes(), 0, method.as_bytes()).unwrap().unwrap().framing;
         let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
@@ -387,6 +428,7 @@ mod tests {
             used += chunked.follow(&text[used..], |piece| data.extend_from_slice(piece)).unwrap();
             assert!(chunked.is_done());
             assert_eq!((used, data.as_slice()), (text.len() - 4, &b"Wikipedia "[..]), "{cut}");
+            assert_eq!(chunked.trailers(), b"Trailer: a\r\n", "{cut}");
         }
     }
 

@@ -34,7 +34,7 @@ impl<C: End, K: Connect> Session<C, K> {
             return self.until_client_leaves().await;
         }
         if let Some(cut) = plan.cut {
-            return Ok(self.cut(cut, 0));
+            return self.cut(cut, 0);
         }
         if let Some(answer) = plan.answer.take() {
             return self.answer(head, &answer).await;
@@ -65,18 +65,22 @@ impl<C: End, K: Connect> Session<C, K> {
         self.connection.record_with(|| Happened::Milestone { request, milestone, bytes });
     }
 
-    /// Waits. A client that leaves in the meantime is not waited for.
+    /// Waits.
     async fn wait(&mut self, length: Duration) -> Result<(), Broken> {
         time::sleep(length).await.map_err(Broken::Io)
     }
 
     /// Ends the connection in the middle.
-    fn cut(&mut self, cut: Cut, bytes: u64) -> Next {
+    fn cut(&mut self, cut: Cut, bytes: u64) -> Result<Next, Broken> {
         self.milestone(Milestone::Cut, bytes);
-        if cut == Cut::Reset {
-            self.client.reset_on_close();
+        match cut {
+            Cut::Close => Ok(Next::Close),
+            Cut::Reset => {
+                self.client.reset_on_close();
+                // An end in order first would be the one that the client sees.
+                Err(Broken::Left("a rule reset the connection"))
+            }
         }
-        Next::Close
     }
 
     async fn until_client_leaves(&mut self) -> Result<Next, Broken> {
@@ -214,7 +218,7 @@ impl<C: End, K: Connect> Session<C, K> {
     async fn send_response(&mut self, request: &Head, response: &Head, plan: &Plan, to_head: bool) -> Result<Next, Broken> {
         if let Some(raw) = &plan.raw_head {
             self.write_client(raw.clone()).await?;
-            return Ok(self.cut(Cut::Close, 0));
+            return self.cut(Cut::Close, 0);
         }
         let head = self.from_upstream.split_to(response.size).freeze();
         let content_type = response.field(&head, "content-type").map(String::from_utf8_lossy).unwrap_or_default().into_owned();
@@ -225,7 +229,7 @@ impl<C: End, K: Connect> Session<C, K> {
         };
         let mut faults: Vec<_> = if has_body { plan.bodies.iter().filter_map(made).collect() } else { Vec::new() };
         let mut edits = plan.response_fields.clone();
-        let (coding, keep) = self.frame(request, response, plan, &mut faults, &mut edits);
+        let (coding, keep) = frame(request, response, plan, &mut faults, &mut edits);
         let changed = !edits.is_empty() || plan.status.is_some();
         let head = if changed { response_head(response, &head, &edits, plan.status) } else { head };
         self.write_client(head).await?;
@@ -238,49 +242,6 @@ impl<C: End, K: Connect> Session<C, K> {
             ControlFlow::Continue(()) if keep && request.keep_alive && response.keep_alive => Next::Request,
             ControlFlow::Continue(()) => Next::Close,
         })
-    }
-
-    /// How the body will be framed, and what the head says of it. Whether the connection may go on after it.
-    fn frame(
-        &self,
-        request: &Head,
-        response: &Head,
-        plan: &Plan,
-        faults: &mut [Box<dyn BodyFault>],
-        edits: &mut Vec<FieldEdit>,
-    ) -> (Coding, bool) {
-        if let Some(claimed) = plan.claimed_length {
-            edits.push(FieldEdit::Remove("transfer-encoding".into()));
-            let real = if let Framing::Length(length) = response.framing { i64::try_from(length).unwrap_or(i64::MAX) } else { 0 };
-            edits.push(FieldEdit::Set("content-length".into(), real.saturating_add(claimed).max(0).to_string()));
-            // The client is out of step by what was claimed: nothing may follow.
-            edits.push(FieldEdit::Set("connection".into(), "close".into()));
-            return (Coding::Plain, false);
-        }
-        let original = if let Framing::Length(length) = response.framing { Some(length) } else { None };
-        let length = original.and_then(|original| faults.iter().try_fold(original, |length, fault| fault.length(length)));
-        match (faults.is_empty(), original, length) {
-            (true, ..) => {
-                let coding = if response.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain };
-                (coding, true)
-            }
-            (false, Some(original), Some(length)) => {
-                if original != length {
-                    edits.push(FieldEdit::Set("content-length".into(), length.to_string()));
-                }
-                (Coding::Plain, true)
-            }
-            _ if request.minor == 1 && response.minor == 1 => {
-                edits.push(FieldEdit::Remove("content-length".into()));
-                edits.push(FieldEdit::Set("transfer-encoding".into(), "chunked".into()));
-                (Coding::Chunked, true)
-            }
-            _ => {
-                edits.push(FieldEdit::Remove("content-length".into()));
-                edits.push(FieldEdit::Set("connection".into(), "close".into()));
-                (Coding::Plain, false)
-            }
-        }
     }
 
     async fn send_body(&mut self, response: &Head, faults: &mut [Box<dyn BodyFault>], coding: Coding) -> Result<ControlFlow<Next>, Broken> {
@@ -312,20 +273,21 @@ impl<C: End, K: Connect> Session<C, K> {
         if let ControlFlow::Break(next) = self.take_steps(steps, coding, &mut sent).await? {
             return Ok(ControlFlow::Break(next));
         }
-        self.finish(coding, sent).await?;
+        let trailers = if let Body::Chunked(chunked) = &body { Bytes::copy_from_slice(chunked.trailers()) } else { Bytes::new() };
+        self.finish(coding, sent, &trailers).await?;
         Ok(ControlFlow::Continue(()))
     }
 
-    async fn finish(&mut self, coding: Coding, sent: u64) -> Result<(), Broken> {
+    async fn finish(&mut self, coding: Coding, sent: u64, trailers: &[u8]) -> Result<(), Broken> {
         if coding == Coding::Chunked {
-            self.write_client(Bytes::from_static(b"0\r\n\r\n")).await?;
+            self.write_client([b"0\r\n", trailers, b"\r\n"].concat().into()).await?;
         }
         self.milestone(Milestone::Done, sent);
         Ok(())
     }
 
     async fn take_steps(&mut self, mut steps: Steps, coding: Coding, sent: &mut u64) -> Result<ControlFlow<Next>, Broken> {
-        while let Some(step) = steps.next() {
+        while let Some(step) = steps.take() {
             match step {
                 Step::Send(bytes) => {
                     if *sent == 0 {
@@ -343,9 +305,9 @@ impl<C: End, K: Connect> Session<C, K> {
                     self.milestone(Milestone::Stalled, *sent);
                     return self.until_client_leaves().await.map(ControlFlow::Break);
                 }
-                Step::Cut(cut) => return Ok(ControlFlow::Break(self.cut(cut, *sent))),
+                Step::Cut(cut) => return self.cut(cut, *sent).map(ControlFlow::Break),
                 Step::Finish => {
-                    self.finish(coding, *sent).await?;
+                    self.finish(coding, *sent, &[]).await?;
                     // The rest of what the upstream sends belongs to nobody.
                     return Ok(ControlFlow::Break(Next::Close));
                 }
@@ -355,11 +317,47 @@ impl<C: End, K: Connect> Session<C, K> {
     }
 }
 
+/// How the body will be framed, and what the head says of it. Whether the connection may go on after it.
+fn frame(request: &Head, response: &Head, plan: &Plan, faults: &mut [Box<dyn BodyFault>], edits: &mut Vec<FieldEdit>) -> (Coding, bool) {
+    if let Some(claimed) = plan.claimed_length {
+        edits.push(FieldEdit::Remove("transfer-encoding".into()));
+        let real = if let Framing::Length(length) = response.framing { i64::try_from(length).unwrap_or(i64::MAX) } else { 0 };
+        edits.push(FieldEdit::Set("content-length".into(), real.saturating_add(claimed).max(0).to_string()));
+        // The client is out of step by what was claimed: nothing may follow.
+        edits.push(FieldEdit::Set("connection".into(), "close".into()));
+        return (Coding::Plain, false);
+    }
+    let original = if let Framing::Length(length) = response.framing { Some(length) } else { None };
+    let length = original.and_then(|original| faults.iter().try_fold(original, |length, fault| fault.length(length)));
+    match (faults.is_empty(), original, length) {
+        (true, ..) => {
+            let coding = if response.framing == Framing::Chunked { Coding::Chunked } else { Coding::Plain };
+            (coding, true)
+        }
+        (false, Some(original), Some(length)) => {
+            if original != length {
+                edits.push(FieldEdit::Set("content-length".into(), length.to_string()));
+            }
+            (Coding::Plain, true)
+        }
+        _ if request.minor == 1 && response.minor == 1 => {
+            edits.push(FieldEdit::Remove("content-length".into()));
+            edits.push(FieldEdit::Set("transfer-encoding".into(), "chunked".into()));
+            (Coding::Chunked, true)
+        }
+        _ => {
+            edits.push(FieldEdit::Remove("content-length".into()));
+            edits.push(FieldEdit::Set("connection".into(), "close".into()));
+            (Coding::Plain, false)
+        }
+    }
+}
+
 /// What comes out of the faults, one behind the other, for these steps; and at the end, what they kept back.
 pub(super) fn through(faults: &mut [Box<dyn BodyFault>], mut steps: Steps, end: bool) -> Steps {
     for fault in faults {
         let mut out = Steps::default();
-        while let Some(step) = steps.next() {
+        while let Some(step) = steps.take() {
             match step {
                 Step::Send(bytes) => fault.piece(bytes, &mut out),
                 other => out.push(other),

@@ -223,10 +223,11 @@ impl<C: End, K: Connect> Session<C, K> {
         let json = if rules.reads_body { self.peek_json(head).await? } else { None };
         let bytes = &self.from_client[..];
         let First::Request { method, target } = &head.first else { return Ok(None) };
-        let host = head.field(bytes, "host").unwrap_or_default();
-        let host = host.rsplit_once_port();
+        // The host of a target in absolute form wins (RFC 9112, section 3.2.2).
+        let absolute = head::authority(&bytes[target.clone()]);
+        let host = absolute.or_else(|| head.field(bytes, "host")).unwrap_or_default().rsplit_once_port();
         let field = |name: &str| head.field(bytes, name);
-        let (method, target) = (&bytes[method.clone()], &bytes[target.clone()]);
+        let (method, target) = (&bytes[method.clone()], head::origin_form(&bytes[target.clone()]));
         let asked = Asked { method, target, host, field: &field, client: self.address, body: json.as_ref() };
         let (connection, request) = (&self.connection, self.requests);
         Ok(rules.decide(&asked, time::now(), |decided| {

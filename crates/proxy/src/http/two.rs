@@ -98,13 +98,12 @@ where
         let (mut parts, body) = request.into_parts();
         let layers = self.connection.shared().layers();
         let rules = layers.http.as_ref();
-        let (body, json) = match rules.filter(|rules| rules.reads_body && is_json(&parts.headers)) {
-            None => (Either::Left(body), None),
-            Some(_) => {
-                let bytes = whole(body).await?;
-                let json = serde_json::from_slice(&bytes).ok();
-                (Either::Right(Full::new(bytes)), json)
-            }
+        let (body, json) = if rules.is_some_and(|rules| rules.reads_body) && is_json(&parts.headers) {
+            let bytes = whole(body).await?;
+            let json = serde_json::from_slice(&bytes).ok();
+            (Either::Right(Full::new(bytes)), json)
+        } else {
+            (Either::Left(body), None)
         };
         let plan = rules.and_then(|rules| self.decide(rules, &parts, json.as_ref(), number));
         let Some(mut plan) = plan else {
@@ -318,7 +317,7 @@ impl Faulty {
             steps.send(piece);
         }
         let mut steps = super::planned::through(&mut self.faults, steps, end);
-        self.steps.extend(std::iter::from_fn(|| steps.next()));
+        self.steps.extend(std::iter::from_fn(|| steps.take()));
     }
 
     /// What the next step gives to the client; `None` where it has been done and gives nothing.

@@ -280,10 +280,12 @@ impl Flow {
 
     /// Reads as long as the toxics have room. Whether something came.
     fn poll_take_in<A: End>(&mut self, cx: &mut Context<'_>, from: &mut A, spliced: bool, connection: &Connection) -> Result<bool, Over> {
-        if spliced && self.streak >= BULK && self.source == Source::Open {
-            if let Some(took_in) = self.poll_take_in_pipe(cx, from, connection)? {
-                return Ok(took_in);
-            }
+        if spliced
+            && self.streak >= BULK
+            && self.source == Source::Open
+            && let Some(took_in) = self.poll_take_in_pipe(cx, from, connection)?
+        {
+            return Ok(took_in);
         }
         let Some(toxic) = &mut self.toxic else { return Ok(false) };
         let chain = &mut toxic.0;

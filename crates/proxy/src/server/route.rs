@@ -85,7 +85,7 @@ impl Shared {
 
     /// A connection waits that cannot be accepted now.
     pub(super) fn cannot_accept(&self, error: &std::io::Error) {
-        if self.refused.fetch_add(1, Ordering::Relaxed) % 1000 == 0 {
+        if self.refused.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000) {
             self.events.record(&self.name, 0, Happened::CannotAccept { error: error.to_string() });
         }
     }

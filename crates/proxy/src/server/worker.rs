@@ -115,7 +115,9 @@ impl Open {
 
     fn abort_all(&self) {
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
-        tasks.into_values().for_each(|task| task.abort());
+        for task in tasks.into_values() {
+            task.abort();
+        }
     }
 }
 

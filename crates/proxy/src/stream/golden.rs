@@ -31,7 +31,7 @@ fn run(fault: &mut dyn BodyFault, body: &[u8], cuts: &[usize]) -> Vec<Step> {
     fault.end(&mut out);
     // Bytes that are sent without anything between them are one.
     let mut merged: Vec<Step> = Vec::new();
-    while let Some(step) = out.next() {
+    while let Some(step) = out.take() {
         match (merged.last_mut(), step) {
             (Some(Step::Send(last)), Step::Send(more)) => *last = Bytes::from([&last[..], &more[..]].concat()),
             (_, step) => merged.push(step),

@@ -33,8 +33,9 @@ impl Bandwidth {
 
     /// What passes at once: a millisecond's worth of a fast rate, five of a slow one.
     fn quantum(&self) -> usize {
-        let time = if self.rate >= 1000 { 1e-3 } else { 5e-3 };
-        ((self.rate() * time) as usize).max(1)
+        let rate = usize::try_from(self.rate).unwrap_or(0);
+        // 1000 bytes a second are one byte a millisecond.
+        (if rate >= 1000 { rate } else { rate * 5 }).max(1)
     }
 }
 

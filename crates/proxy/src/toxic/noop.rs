@@ -13,6 +13,7 @@ use super::{Ending, Out, Stage, Toxic, stage::CAPACITY};
 pub struct Noop {}
 
 impl Noop {
+    #[expect(clippy::unused_self, reason = "each toxic makes its stage in the same way")]
     pub(super) fn stage(&self, _seed: u64) -> Box<dyn Stage> {
         Box::new(Passing::default())
     }

@@ -56,7 +56,7 @@ fn round(address: &str, seed: u64) -> u64 {
     let mut random = StdRng::seed_from_u64(seed);
     let mut writer = TcpStream::connect(address).unwrap();
     let mut reader = writer.try_clone().unwrap();
-    reader.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    reader.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let receiver = thread::spawn(move || {
         let (mut hash, mut count, mut buffer) = (SipHasher24::new(), 0, vec![0; 100_000]);
         while let count_now @ 1.. = reader.read(&mut buffer).unwrap() {
@@ -109,7 +109,9 @@ fn churn_of_toxics_under_load_loses_no_byte() {
     }
     route.set_toxics(Vec::new());
     stop.store(true, Ordering::Relaxed);
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    for client in clients {
+        client.join().unwrap();
+    }
     let (rounds, bytes) = (rounds.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed));
     println!("{} changes, {rounds} connections, {bytes} bytes, every payload whole", changes());
     assert!(rounds > CONNECTIONS, "connections ended while toxics changed");

@@ -4,8 +4,8 @@
 mod churn;
 mod experiment;
 mod http;
-mod http_conformance;
 mod http2;
+mod http_conformance;
 mod relay;
 mod stream;
 mod tls;

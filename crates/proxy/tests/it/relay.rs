@@ -31,7 +31,7 @@ fn upstream(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> String {
 
 pub fn echo() -> String {
     upstream(|mut stream| {
-        let mut buffer = [0; 65536];
+        let mut buffer = vec![0; 65536];
         while let Ok(count @ 1..) = stream.read(&mut buffer) {
             if stream.write_all(&buffer[..count]).is_err() {
                 return;
@@ -150,7 +150,7 @@ fn what_is_on_its_way_comes_out_in_order_when_its_toxic_is_removed() {
     route.set_toxics(vec![]);
     let mut got = [0; 100];
     client.read_exact(&mut got).unwrap();
-    assert_eq!(got, std::array::from_fn::<u8, 100, _>(|i| i as u8));
+    assert_eq!(got, std::array::from_fn::<u8, 100, _>(|i| u8::try_from(i).unwrap()));
 }
 
 #[test]

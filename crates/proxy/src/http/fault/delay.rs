@@ -14,7 +14,8 @@ use crate::http::plan::{Asked, Draw, Plan};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Delay {
     /// How long.
-    delay: Time,
+    #[serde(rename = "delay")]
+    length: Time,
     /// The delay is uniform in [delay − jitter, delay + jitter).
     #[serde(default)]
     jitter: Option<Time>,
@@ -39,7 +40,7 @@ impl Settings for Delay {}
 impl Action for Delay {
     fn plan(&self, _asked: &Asked<'_>, draw: &Draw, plan: &mut Plan) {
         let jitter = self.jitter.map_or(0.0, Time::seconds);
-        let seconds = (self.delay.seconds() + jitter * (2.0 * draw.uniform() - 1.0)).max(0.0);
+        let seconds = (self.length.seconds() + jitter * (2.0 * draw.uniform() - 1.0)).max(0.0);
         let delay = Duration::from_secs_f64(seconds);
         match self.at {
             Side::Request => plan.delay += delay,

@@ -69,7 +69,7 @@ impl Breaking {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
-        (self.state >> 32) as u8
+        self.state.to_be_bytes()[3]
     }
 }
 

@@ -81,7 +81,8 @@ impl Action for RateLimit {
     }
 
     fn plan(&self, _asked: &Asked<'_>, _draw: &Draw, plan: &mut Plan) {
-        let seconds = self.after.seconds().ceil() as u64;
+        let after = self.after.std();
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         let value = match self.retry_after {
             RetryAfter::Seconds => Some(seconds.to_string()),
             RetryAfter::Date => Some(http_date(crate::tls::wall() + i64::try_from(seconds).unwrap_or(0))),

@@ -35,7 +35,7 @@ fn body(name: &str, with: Value, pieces: &[&str]) -> (Vec<Step>, Option<u64>) {
         fault.piece(Bytes::copy_from_slice(piece.as_bytes()), &mut steps);
     }
     fault.end(&mut steps);
-    (std::iter::from_fn(|| steps.next()).collect(), length)
+    (std::iter::from_fn(|| steps.take()).collect(), length)
 }
 
 fn text(steps: &[Step]) -> String {

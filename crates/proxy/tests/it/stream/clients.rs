@@ -78,7 +78,7 @@ pub(crate) fn bytes_of(scenario: &Scenario) -> Vec<u8> {
         }
     }
     let mut bytes = Vec::new();
-    while let Some(step) = out.next() {
+    while let Some(step) = out.take() {
         match step {
             Step::Send(more) => bytes.extend_from_slice(&more),
             Step::Wait(time) if time.as_secs() > 60 => break,
