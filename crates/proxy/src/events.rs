@@ -44,6 +44,9 @@ pub enum Happened {
         /// Why.
         error: String,
     },
+    /// The connection was open before the proxy had HTTP rules, and what it carries is no request of HTTP/1: rules do not reach
+    /// it.
+    Unread,
     /// A toxic was found to apply to this connection, or not (its toxicity decides).
     Toxic {
         /// Its name.

@@ -19,6 +19,8 @@ mod two;
 
 pub use fault::KINDS;
 pub use head::Malformed;
+#[cfg(test)]
+pub(crate) use plan::Asked;
 pub use rules::Arms;
 pub(crate) use rules::RuleSet;
 pub(crate) use session::Connect;
@@ -33,6 +35,11 @@ use bytes::BytesMut;
 use crate::server::Connection;
 use crate::socket::End;
 use crate::tls::Replayed;
+
+/// Whether these bytes, at a time when it is the client's turn, are the beginning of a request, or of a connection of HTTP/2.
+pub(crate) fn begins_request(bytes: &[u8]) -> bool {
+    head::begins(bytes) || two::PREFACE.starts_with(&bytes[..bytes.len().min(two::PREFACE.len())])
+}
 
 /// Serves HTTP of the version that the client speaks.
 pub(crate) async fn serve<C, K>(connection: Rc<Connection>, mut client: C, address: Option<IpAddr>, connect: K)

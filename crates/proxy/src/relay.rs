@@ -5,10 +5,12 @@ mod chain;
 mod flow;
 mod pipe;
 mod toxed;
+mod way;
 
 pub(crate) use buffer::shrink;
 pub(crate) use pipe::Pipe;
 pub(crate) use toxed::Toxed;
+pub(crate) use way::Way;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -97,8 +99,6 @@ impl<C: End, U: End> Future for Relay<C, U> {
         };
         if let Some(over) = over {
             this.over(over);
-        } else if this.connection.is_reset_behind() {
-            this.client.reset_on_close();
         }
         Poll::Ready(())
     }

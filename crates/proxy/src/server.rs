@@ -4,6 +4,7 @@ mod connection;
 mod layers;
 mod route;
 mod table;
+mod unread;
 mod worker;
 
 use std::io;

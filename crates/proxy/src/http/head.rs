@@ -110,6 +110,23 @@ pub(crate) fn origin_form(target: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether the first line of a request may begin with these bytes.
+pub(crate) fn begins(bytes: &[u8]) -> bool {
+    /// The longest name of a method that there is (RFC 3253 and others).
+    const METHOD: usize = 20;
+    let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
+    let line = memchr::memchr(b'\n', bytes).map_or(bytes, |end| &bytes[..=end]);
+    match line.get(method) {
+        None => (1..=METHOD).contains(&method),
+        Some(b' ') => (1..=METHOD).contains(&method) && (line.len() == bytes.len() && !line.ends_with(b"\n") || ends_as_request(line)),
+        Some(_) => false,
+    }
+}
+
+fn ends_as_request(line: &[u8]) -> bool {
+    line.ends_with(b" HTTP/1.1\r\n") || line.ends_with(b" HTTP/1.0\r\n")
+}
+
 /// Where the head ends, if all of it is here.
 fn end_of_head(bytes: &[u8], searched: usize) -> Result<Option<usize>, Malformed> {
     // Three bytes of the end may have been here before.
@@ -383,6 +400,26 @@ mod tests {
         ];
         for (text, error) in refused {
             assert_eq!(read(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_request_is_told_from_other_words() {
+        for yes in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.0\r\n", "M-SEARCH * HTTP/1.1\r\n", "POST /a", "PO", "PUT "] {
+            assert!(begins(yes.as_bytes()), "{yes:?}");
+        }
+        for no in [
+            "",
+            "PING\r\n",
+            "get / HTTP/1.1\r\n",
+            "SSH-2.0-x\r\n",
+            "*1\r\n",
+            "GET / HTTP/1.1\n",
+            "GET / HTTP/2.0\r\n",
+            "\u{16}\u{3}",
+            " / HTTP/1.1\r\n",
+        ] {
+            assert!(!begins(no.as_bytes()), "{no:?}");
         }
     }
 

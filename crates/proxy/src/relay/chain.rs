@@ -30,6 +30,16 @@ pub(super) enum Parcel {
     Pipe(Pipe),
 }
 
+impl Parcel {
+    /// Makes bytes of it, for a receiver that is no socket.
+    pub(super) fn read_pipe(&mut self) -> io::Result<()> {
+        if let Self::Pipe(pipe) = self {
+            *self = Self::Bytes(pipe.read_all()?.into());
+        }
+        Ok(())
+    }
+}
+
 /// A row of stages, and what has come out of it.
 #[derive(Default)]
 pub(super) struct Chain {

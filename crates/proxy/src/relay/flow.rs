@@ -147,11 +147,16 @@ impl Flow {
     ) -> Poll<Result<(), Over>> {
         ready!(self.poll_pending(cx, to, connection))?;
         if self.pipe.is_some() {
-            return self.poll_pipe(cx, from, to, connection);
+            if from.socket().is_some() && to.socket().is_some() {
+                return self.poll_pipe(cx, from, to, connection);
+            }
+            // Somebody reads what passes from now on.
+            self.rescue_pipe().map_err(|error| Over::Close(error.to_string()))?;
+            ready!(self.poll_pending(cx, to, connection))?;
         }
         match self.source {
             Source::Open => {}
-            Source::Ended => return self.poll_finish(cx, to),
+            Source::Ended => return self.poll_finish(cx, to, connection),
             Source::Failed => return Poll::Ready(Err(self.reset())),
         }
         let (direction, quiet) = (self.direction, self.quiet);
@@ -175,7 +180,7 @@ impl Flow {
             Ok((_, Err(error))) => return Poll::Ready(Err(failed(self.direction, &error))),
             Ok((count, Ok(rest))) => {
                 self.pending = rest;
-                self.streak = if count == buffer::SIZE { self.streak + 1 } else { 0 };
+                self.streak = if count == buffer::SIZE { self.streak.saturating_add(1) } else { 0 };
                 if self.streak >= BULK && from.socket().is_some() && to.socket().is_some() {
                     self.streak = 0;
                     // Without a descriptor left for a pipe, copying goes on.
@@ -201,7 +206,7 @@ impl Flow {
             Poll::Ready(Ok(count)) => {
                 count_in(connection, self.direction, self.quiet, count);
                 // Small messages never pay for pipes: back to copying when the bulk is over.
-                self.streak = if count < buffer::SIZE / 4 { self.streak + 1 } else { 0 };
+                self.streak = if count < buffer::SIZE / 4 { self.streak.saturating_add(1) } else { 0 };
                 if self.streak >= 4 * BULK {
                     self.rescue_pipe().map_err(|error| Over::Close(error.to_string()))?;
                 }
@@ -242,6 +247,9 @@ impl Flow {
         }
         let mut wrote = false;
         while let Some(parcel) = chain.out.front_mut() {
+            if to.socket().is_none() {
+                parcel.read_pipe().map_err(|error| Over::Close(error.to_string()))?;
+            }
             let result = match parcel {
                 Parcel::Bytes(bytes) => Pin::new(&mut *to).poll_write(cx, bytes),
                 Parcel::Pipe(pipe) => pipe.poll_send(to, cx),
@@ -260,7 +268,7 @@ impl Flow {
             return Poll::Ready(chain.take_over().map_or(Ok(()), Err));
         }
         if chain.ended {
-            return if self.source == Source::Failed { Poll::Ready(Err(self.reset())) } else { self.poll_finish(cx, to) };
+            return if self.source == Source::Failed { Poll::Ready(Err(self.reset())) } else { self.poll_finish(cx, to, connection) };
         }
         if wrote || took_in || chain.is_empty() {
             return Poll::Ready(Ok(()));
@@ -339,7 +347,10 @@ impl Flow {
         }
     }
 
-    fn poll_finish<B: End>(&mut self, cx: &mut Context<'_>, to: &mut B) -> Poll<Result<(), Over>> {
+    fn poll_finish<B: End>(&mut self, cx: &mut Context<'_>, to: &mut B, connection: &Connection) -> Poll<Result<(), Over>> {
+        if self.direction == Direction::Downstream && connection.is_reset_behind() {
+            return Poll::Ready(Err(Over::Reset("a fault reset the connection".to_owned())));
+        }
         // Closing a socket of which nothing is left to read is an end as good as any.
         if !(self.last && to.socket().is_some()) {
             // A receiver that is gone already needs no end.

@@ -1,6 +1,6 @@
 //! One proxy that listens, and what is known of it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::address::{Address, UnixFile};
 use crate::events::{EventLog, Happened};
 use crate::http::{Arms, RuleSet};
 use crate::rule::RuleSpec;
-use crate::tls::{AuthorityDir, TlsSpec};
+use crate::tls::{AuthorityDir, CompiledTls, TlsSpec};
 use crate::toxic::{Direction, ToxicSpec};
 
 /// How long workers may take to let go of a listener.
@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     toxics: RwLock<Arc<Table>>,
     authority: AuthorityDir,
     layers: RwLock<Arc<Layers>>,
+    reads_http: AtomicBool,
 }
 
 impl Shared {
@@ -53,6 +54,7 @@ impl Shared {
             toxics: RwLock::default(),
             authority,
             layers: RwLock::default(),
+            reads_http: AtomicBool::new(false),
         }
     }
 
@@ -62,6 +64,16 @@ impl Shared {
 
     pub(crate) fn layers(&self) -> Arc<Layers> {
         self.layers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether its connections carry HTTP to be read. Cheap enough to be asked before each write.
+    pub(super) fn reads_http(&self) -> bool {
+        self.reads_http.load(Ordering::Acquire)
+    }
+
+    fn set_layers(&self, layers: Layers) {
+        self.reads_http.store(layers.http.is_some() && layers.tls.is_none(), Ordering::Release);
+        *self.layers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layers);
     }
 
     /// Cheap enough to be asked before each read.
@@ -151,20 +163,29 @@ impl Route {
         }
     }
 
-    /// Sets what is done to what the bytes mean. Connections that are accepted from now on follow.
+    /// Sets what is done to what the bytes mean. Connections that are accepted from now on follow; those that are open and carry
+    /// HTTP/1 without TLS follow from their next request on, and a connection that has carried nothing yet does too. Others that were
+    /// opened before the first rule stay as they are until they end, which the event log says ([`Unread`](crate::events::Happened::Unread)).
+    ///
+    /// A rule that stays as it was keeps its counts and attempts.
     ///
     /// # Errors
     /// A rule that cannot be carried out; then nothing has changed.
     pub fn set_rules(&self, rules: &[RuleSpec], tls: Option<&TlsSpec>) -> Result<(), RuleError> {
         let shared = &self.shared;
-        let layers = Layers::compile(&shared.name, shared.seed, &shared.authority, rules, tls)?;
-        *shared.layers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layers);
+        let layers = Layers::compile(&shared.name, shared.seed, &shared.authority, rules, tls, Some(&shared.layers()))?;
+        shared.set_layers(layers);
         Ok(())
     }
 
-    /// What each HTTP rule did since it was set, by its name.
+    /// What each HTTP rule did since it was set, by its name, in requests.
     pub fn arms(&self) -> Vec<(String, Arms)> {
         self.shared.layers().http.as_ref().map(RuleSet::arms).unwrap_or_default()
+    }
+
+    /// What each rule on TLS did since it was set, by its name, in connections.
+    pub fn tls_arms(&self) -> Vec<(String, Arms)> {
+        self.shared.layers().tls.as_ref().map(CompiledTls::arms).unwrap_or_default()
     }
 
     /// What has passed.

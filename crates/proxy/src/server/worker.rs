@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::Waker;
@@ -17,6 +18,7 @@ use tokio::task::AbortHandle;
 use super::connection::Connection;
 use super::layers::Layers;
 use super::route::Shared;
+use super::unread::Unread;
 use crate::events::Happened;
 use crate::http;
 use crate::relay::{Relay, Toxed};
@@ -180,7 +182,7 @@ async fn accept_tcp(shared: Arc<Shared>, open: Rc<Open>, listener: std::net::Tcp
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     loop {
         match listener.accept().await {
-            Ok((stream, client)) => start(&shared, &open, Socket::Tcp(stream), || client.to_string()),
+            Ok((stream, client)) => start(&shared, &open, Socket::Tcp(stream), Some(client)),
             Err(error) => pause(&shared, &error).await,
         }
     }
@@ -190,7 +192,7 @@ async fn accept_unix(shared: Arc<Shared>, open: Rc<Open>, listener: std::os::uni
     let Ok(listener) = tokio::net::UnixListener::from_std(listener) else { return };
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => start(&shared, &open, Socket::Unix(stream), || "unix".to_owned()),
+            Ok((stream, _)) => start(&shared, &open, Socket::Unix(stream), None),
             Err(error) => pause(&shared, &error).await,
         }
     }
@@ -205,21 +207,20 @@ async fn pause(shared: &Shared, error: &io::Error) {
     }
 }
 
-fn start(shared: &Arc<Shared>, open: &Rc<Open>, client: Socket, from: impl FnOnce() -> String) {
+fn start(shared: &Arc<Shared>, open: &Rc<Open>, client: Socket, from: Option<SocketAddr>) {
     let connection = Connection::new(shared.clone(), open.clone());
-    if shared.events.keeps() {
-        connection.record(Happened::Opened { client: from() });
-    }
-    open.spawn(serve(connection, client));
+    connection.record_with(|| Happened::Opened { client: from.map_or_else(|| "unix".to_owned(), |address| address.to_string()) });
+    open.spawn(serve(connection, client, from.map(|address| address.ip())));
 }
 
-async fn serve(connection: Rc<Connection>, client: Socket) {
+async fn serve(connection: Rc<Connection>, client: Socket, from: Option<IpAddr>) {
     let layers = connection.shared().layers();
     if !layers.is_plain() {
         return Box::pin(serve_layers(connection, layers, client)).await;
     }
     // In a box of its own, so that a connection that is open does not carry the room that connecting took.
     if let Some(upstream) = Box::pin(connect(&connection)).await {
+        let upstream = Unread::new(connection.clone(), from, upstream);
         Relay::new(connection, client, upstream).await;
     }
 }
@@ -243,12 +244,12 @@ async fn serve_layers(connection: Rc<Connection>, layers: Arc<Layers>, client: S
     let address = facts.client;
     let client = Toxed::new(connection.clone(), client);
     let Some(tls) = &layers.tls else {
-        return http::serve(connection.clone(), client, address, Upstream::<Socket> { connection, ready: RefCell::new(None) }).await;
+        return http::serve(connection.clone(), client, address, Upstream::<Socket> { connection, ready: RefCell::default() }).await;
     };
     match tls::bridge(client, tls, &facts, shared.upstream.host(), || shared.upstream.connect()).await {
         Ok(Bridged::PassThrough { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
         Ok(Bridged::Terminated { client, upstream, alpn, .. }) if layers.http.is_some() => {
-            let upstream = Upstream { connection: connection.clone(), ready: RefCell::new(Some(upstream)) };
+            let upstream = Upstream::ready(connection.clone(), upstream);
             match alpn.as_deref() {
                 Some(b"h2") => Box::pin(http::serve_two(connection, client, address, upstream)).await,
                 _ => http::serve(connection, client, address, upstream).await,
@@ -261,16 +262,23 @@ async fn serve_layers(connection: Rc<Connection>, layers: Arc<Layers>, client: S
 }
 
 /// The upstream of an HTTP connection: one that is there already, or one to be connected to.
-struct Upstream<S> {
+pub(super) struct Upstream<S> {
     connection: Rc<Connection>,
     ready: RefCell<Option<S>>,
+}
+
+impl<S> Upstream<S> {
+    pub(super) fn ready(connection: Rc<Connection>, upstream: S) -> Self {
+        Self { connection, ready: RefCell::new(Some(upstream)) }
+    }
 }
 
 impl http::Connect for Upstream<Socket> {
     type Stream = Socket;
 
     async fn connect(&self) -> Option<Socket> {
-        connect(&self.connection).await
+        let ready = self.ready.borrow_mut().take();
+        if ready.is_some() { ready } else { connect(&self.connection).await }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use squall_proxy::events::Happened;
 use squall_proxy::time::now;
-use squall_proxy::{Options, Proxies, Route, RuleSpec};
+use squall_proxy::{Direction, Options, Proxies, Route, RuleSpec};
 
 /// An upstream that keeps every byte that it is sent, and answers each head's end with the next of its answers.
 struct Upstream {
@@ -258,4 +258,79 @@ fn rules_change_on_a_connection_that_is_open() {
     assert_eq!(ask(), "HTTP/1.1 503");
     edge.route.set_rules(&[], None).unwrap();
     assert_eq!(ask(), "HTTP/1.1 200");
+}
+
+fn exchange(client: &mut TcpStream, request: &str, answer: &str) {
+    client.write_all(request.as_bytes()).unwrap();
+    let mut got = vec![0; answer.len()];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(String::from_utf8_lossy(&got), answer);
+}
+
+#[test]
+fn connections_that_were_open_before_the_first_rule_follow_from_their_next_request_on() {
+    const NO: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 2\r\n\r\nno";
+    let upstream = upstream(&[OK]);
+    let proxies = Proxies::start(&Options { workers: 2, seed: 1, events: 1000, ..Options::default() }).unwrap();
+    let route = proxies.open("p", "127.0.0.1:0", &upstream.address).unwrap();
+    let edge = Edge { proxies, route };
+    let (mut used, mut unused, mut toxed, mut other) = (edge.connect(), edge.connect(), edge.connect(), edge.connect());
+    exchange(&mut used, GET, OK);
+    exchange(&mut toxed, GET, OK);
+    exchange(&mut other, "\0not HTTP\r\n\r\n", OK);
+    // All of them are relayed by now, also the one that has said nothing.
+    crate::relay::wait_for("four connections", || edge.route.counters().open == 4);
+    edge.route.set_toxics(vec![crate::relay::toxic("latency", Direction::Downstream, json!({ "latency": 20 }))]);
+    exchange(&mut toxed, GET, OK);
+    let rule = |rules: Value| edge.route.set_rules(&serde_json::from_value::<Vec<RuleSpec>>(rules).unwrap(), None).unwrap();
+    rule(json!([{ "name": "no", "fault": "http.abort", "with": { "status": 503, "body": "no" } }]));
+    for client in [&mut used, &mut unused, &mut toxed] {
+        exchange(client, GET, NO);
+        exchange(client, GET, NO);
+    }
+    // What is no HTTP goes on, and the log says that no rule reaches it.
+    exchange(&mut other, "\0nor is this\r\n\r\n", OK);
+    assert_eq!(edge.proxies.events().after(0).iter().filter(|event| event.what == Happened::Unread).count(), 1);
+    rule(json!([{ "name": "no", "fault": "http.drop", "with": { "cut": "reset" }, "match": { "path": "/cut" } }]));
+    exchange(&mut used, GET, OK);
+    exchange(&mut used, GET, OK);
+    used.write_all(b"GET /cut HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
+    let end = used.read_to_end(&mut Vec::new()).err().map(|error| error.kind());
+    assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset));
+    rule(json!([]));
+    exchange(&mut unused, GET, OK);
+    exchange(&mut toxed, GET, OK);
+}
+
+#[test]
+fn a_bulk_transfer_that_the_kernel_moves_goes_on_when_the_first_rule_comes() {
+    const SIZE: usize = 64 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = Upstream { address: listener.local_addr().unwrap().to_string(), seen: Arc::default() };
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut buffer = vec![0; 65536];
+        while let Ok(1..) = stream.read(&mut buffer) {
+            stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n").as_bytes()).unwrap();
+            stream.write_all(&vec![7; SIZE]).unwrap();
+        }
+    });
+    let proxies = Proxies::start(&Options { workers: 1, seed: 1, events: 1000, ..Options::default() }).unwrap();
+    let route = proxies.open("p", "127.0.0.1:0", &upstream.address).unwrap();
+    let edge = Edge { proxies, route };
+    let mut client = edge.connect();
+    client.write_all(GET.as_bytes()).unwrap();
+    let mut head = vec![0; format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n").len()];
+    client.read_exact(&mut head).unwrap();
+    let mut body = vec![0; SIZE];
+    let (first, rest) = body.split_at_mut(SIZE / 2);
+    client.read_exact(first).unwrap();
+    let rule = json!([{ "fault": "http.abort", "with": { "status": 503, "body": "no" } }]);
+    edge.route.set_rules(&serde_json::from_value::<Vec<RuleSpec>>(rule).unwrap(), None).unwrap();
+    client.read_exact(rest).unwrap();
+    assert!(body.iter().all(|byte| *byte == 7));
+    client.write_all(GET.as_bytes()).unwrap();
+    let mut status = [0; 12];
+    client.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 503");
 }

@@ -61,7 +61,7 @@ fn exchange(stream: &mut TcpStream, text: &[u8]) -> std::io::Result<Duration> {
     Ok(now() - start)
 }
 
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let deadline = now() + Duration::from_secs(20);
     while !condition() {
         assert!(now() < deadline, "{what} did not come");
