@@ -11,7 +11,7 @@ use crate::ArgError;
 /// One thing that can be broken.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
-    /// `process`, `host`…
+    /// `process`, `host`, `proxy`…
     pub kind: String,
     /// Unique on the host and never reused: `process:1234:5678` is pid 1234 that started at tick 5678.
     pub id: String,

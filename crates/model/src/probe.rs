@@ -1,5 +1,5 @@
-//! A named measurement. Its kind is the one key that is not a field of the probe itself: `http`, `tcp`, `command`,
-//! `prometheus`, `process`, `file`, `log`, `traffic`. The list of kinds is in `squall-probes`.
+//! A named measurement. Its kind is the one key that is not a field of the probe itself: `http`, `tcp`, `tls`,
+//! `command`, `prometheus`, `process`, `file`, `log`, `traffic`. The list of kinds is in `squall-probes`.
 
 use std::fmt;
 
@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Probe {
                     }
                 }
                 let (kind, with) =
-                    one_kind("a probe", "`http`, `tcp`, `command`, `prometheus`, `process`, `file`, `log` or `traffic`", kinds)?;
+                    one_kind("a probe", "`http`, `tcp`, `tls`, `command`, `prometheus`, `process`, `file`, `log` or `traffic`", kinds)?;
                 Ok(Probe { name: name.ok_or_else(|| de::Error::missing_field("name"))?, kind, with, expect, every, timeout })
             }
         }

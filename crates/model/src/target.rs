@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::Percent;
 use crate::probe::one_kind;
 
-/// The target of a fault. Its kind is the one key that is not `select` or `except`: `process`, `host`.
+/// The target of a fault. Its kind is the one key that is not `select` or `except`: `process`, `host`, `proxy`.
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 pub struct Target {
     /// Which kind of target: the manifest's key.
@@ -31,7 +31,7 @@ impl Target {
     pub const FIELDS: [&'static str; 2] = ["select", "except"];
 
     /// The kinds that come with Squall, for messages about targets that name none or several.
-    pub const USUAL_KINDS: [&'static str; 2] = ["process", "host"];
+    pub const USUAL_KINDS: [&'static str; 3] = ["process", "host", "proxy"];
 }
 
 impl<'de> Deserialize<'de> for Target {
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Target {
                         _ => kinds.push((key, map.next_value()?)),
                     }
                 }
-                let (kind, selector) = one_kind("a target", "`process` or `host`", kinds)?;
+                let (kind, selector) = one_kind("a target", "`process`, `host` or `proxy`", kinds)?;
                 Ok(Target { kind, selector, select: select.unwrap_or_default(), except })
             }
         }

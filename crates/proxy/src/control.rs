@@ -24,7 +24,7 @@ pub use error::ControlError;
 pub use handle::ProxyHandle;
 pub use metrics::ProxyMetrics;
 pub use notice::{Notice, Notices};
-pub use shorthand::{ShorthandError, parse_rule, parse_toxic};
+pub use shorthand::{ShorthandError, parse_rule, parse_tls, parse_toxic};
 
 use crate::events::EventLog;
 use crate::rule::RuleSpec;

@@ -28,6 +28,8 @@ mod weak;
 
 pub use accept::{Accepted, Bridged, Facts, Greeted, Pending, TlsError, accept, bridge, greet};
 pub use authority::{Authority, AuthorityDir, AuthorityError};
+#[cfg(test)]
+pub(crate) use compile::Decision;
 pub use compile::{CompileCx, CompiledTls, TlsRuleError, compile};
 pub use kinds::{KINDS, Kind};
 pub use originate::{Upstream, originate};

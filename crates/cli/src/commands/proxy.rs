@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use squall_proxy::control::{Control, NewProxy, parse_rule, parse_toxic};
+use squall_proxy::control::{Control, NewProxy, parse_rule, parse_tls, parse_toxic};
 
 use crate::context::{CliError, Context};
 use crate::toxiproxy::{Form, Level, Log, run_client};
@@ -24,10 +24,14 @@ Examples:
   squall proxy --config proxies.yaml         with these proxies from the start
   squall proxy --upstream localhost:5432 --listen localhost:15432 --toxic latency:latency=200,jitter=20
   squall proxy --upstream localhost:8080 --rule 'http.abort:status=503;percent=10;path=/v1/*'
+  squall proxy --upstream api.example.com:443 --tls --rule 'http.delay:delay=1s'
+  squall proxy --upstream localhost:8080 --tls upstream=plain --rule 'tls.expired;percent=10'
 
 A toxic is TYPE[:ATTRIBUTE=NUMBER,…][;OPTION=VALUE…]; its options are stream, toxicity, name and for.
 A rule is FAULT[:SETTING=VALUE,…][;OPTION=VALUE…]; its options are percent, control, attempts, for, name, sticky, and what it
 matches: method, path, host, header.NAME, query.NAME, body./POINTER.
+--tls takes SETTING=VALUE,… of the `tls` block: upstream=plain, names=*.example.com, passThrough=…, serverName=…, ca=FILE,
+verify=false, alpn=…; `squall proxy ca` says how clients are told to believe the certificates.
 LOG_LEVEL=debug shows each request to the API, LOG_LEVEL=trace each event of each connection."
 )]
 pub struct Args {
@@ -72,6 +76,9 @@ pub struct Args {
     /// What it does to requests; may be given many times
     #[arg(long, value_name = "RULE", requires = "upstream")]
     rule: Vec<String>,
+    /// Terminate TLS with certificates of Squall's own authority, and start it again towards the upstream
+    #[arg(long, value_name = "SETTINGS", requires = "upstream", num_args = 0..=1, default_missing_value = "")]
+    tls: Option<String>,
 }
 
 /// What is asked of a proxy that runs already, at `TOXIPROXY_URL` or `http://localhost:8474`.
@@ -143,7 +150,7 @@ fn one_off(args: &Args, upstream: &str) -> anyhow::Result<NewProxy> {
     let wrong = |flag: &str, text: &str, problem: String| {
         CliError::usage(
             format!("{flag} {text}: {problem}"),
-            "for example --toxic latency:latency=200 or --rule 'http.abort:status=503'".to_owned(),
+            "for example --toxic latency:latency=200, --rule 'http.abort:status=503' or --tls upstream=plain".to_owned(),
         )
     };
     let mut proxy = NewProxy { listen: args.listen.clone(), ..NewProxy::new(&args.name, upstream) };
@@ -152,6 +159,9 @@ fn one_off(args: &Args, upstream: &str) -> anyhow::Result<NewProxy> {
     }
     for text in &args.rule {
         proxy.rules.push(parse_rule(text).map_err(|error| wrong("--rule", text, error.to_string()))?);
+    }
+    if let Some(text) = &args.tls {
+        proxy.tls = Some(parse_tls(text).map_err(|error| wrong("--tls", text, error.to_string()))?);
     }
     Ok(proxy)
 }

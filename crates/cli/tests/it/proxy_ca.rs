@@ -1,7 +1,7 @@
 //! `squall proxy ca`, and what its certificate is good for.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use crate::field::{Field, Victim, text};
@@ -42,18 +42,60 @@ fn the_authority_is_made_once_shown_and_exported_without_its_key() {
     assert_ne!(ca(&field, &["--renew", "--pem"]), pem);
 }
 
+/// One edge, and the port that it listens on.
+fn proxy(field: &Field, args: &[&str]) -> (Victim, u16) {
+    let mut squall = field.squall();
+    squall.arg("proxy").args(args).stderr(Stdio::piped());
+    let mut squall = Victim(squall.spawn().expect("started"));
+    let mut lines = BufReader::new(squall.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let port = lines.find_map(|line| line.split("listen=127.0.0.1:").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    (squall, port.expect("where it listens"))
+}
+
+/// A server that says `hello` to every request, as long as the test's process lives.
+fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = BufReader::new(&stream).lines().map_while(Result::ok);
+            while head.next().is_some_and(|line| !line.is_empty()) {}
+            // A client that left misses nothing.
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+        }
+    });
+    address
+}
+
+#[test]
+fn one_edge_terminates_tls_so_that_rules_see_what_is_inside() {
+    let field = Field::new();
+    let pem = field.write("ca.pem", &ca(&field, &["--pem"])).display().to_string();
+    let get = |port: u16, path: &str| {
+        let url = format!("https://localhost:{port}{path}");
+        run("curl", &["-sS", "--cacert", &pem, "--max-time", "20", "-w", "%{http_code}", &url])
+    };
+    let plain = server().to_string();
+    let (_inner, inner) = proxy(&field, &["--upstream", &plain, "--tls", "upstream=plain", "--rule", "http.abort:status=503;path=/no"]);
+    assert_eq!((get(inner, "/yes").as_str(), get(inner, "/no").as_str()), ("hello200", "503"));
+    // And on to a server of TLS, which is the first proxy here.
+    let settings = format!("ca={pem},serverName=localhost");
+    let (_outer, outer) =
+        proxy(&field, &["--upstream", &format!("localhost:{inner}"), "--tls", &settings, "--rule", "http.abort:status=418;path=/tea"]);
+    assert_eq!(["/yes", "/no", "/tea"].map(|path| get(outer, path)), ["hello200", "503", "418"]);
+
+    let wrong = field.squall().args(["proxy", "--upstream", &plain, "--tls", "upstrem=plain"]).output().expect("ran");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong).contains("--tls upstrem=plain: ") && text(&wrong).contains("unknown field `upstrem`"), "{}", text(&wrong));
+}
+
 #[test]
 fn a_client_that_trusts_the_exported_authority_is_told_what_a_rule_says() {
     let field = Field::new();
     let pem = field.write("ca.pem", &ca(&field, &["--pem"])).display().to_string();
     // Nobody gets as far as the upstream.
     let upstream = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").to_string();
-    let mut squall = field.squall();
-    squall.args(["proxy", "--upstream", &upstream, "--rule", "tls.expired:ago=2h"]).stderr(Stdio::piped());
-    let mut squall = Victim(squall.spawn().expect("started"));
-    let mut lines = BufReader::new(squall.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
-    let port = lines.find_map(|line| line.split("127.0.0.1:").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u16>().ok());
-    let port = port.expect("where it listens").to_string();
+    let (_squall, port) = proxy(&field, &["--upstream", &upstream, "--rule", "tls.expired:ago=2h"]);
     let told = run("curl", &["-sS", "--cacert", &pem, "--max-time", "20", &format!("https://localhost:{port}/")]);
     assert!(told.contains("certificate has expired"), "{told}");
 }

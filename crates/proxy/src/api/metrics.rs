@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::ApiOptions;
 use crate::control::{Control, ProxyMetrics};
+use crate::http::Arms;
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
@@ -57,13 +58,21 @@ fn proxies(out: &mut String, rows: &[ProxyMetrics]) {
 }
 
 fn rules(out: &mut String, rows: &[ProxyMetrics]) {
-    let name = "squall_proxy_rule_requests_total";
-    head(out, name, "counter", "Requests that a rule matched, that got its fault, and that were its control group.");
-    for row in rows {
-        for (rule, arms) in &row.rules {
-            for (arm, count) in [("control", arms.control), ("injected", arms.injected), ("matched", arms.matched)] {
-                let (proxy, rule) = (escaped(&row.proxy), escaped(rule));
-                let _ = writeln!(out, "{name}{{arm=\"{arm}\",proxy=\"{proxy}\",rule=\"{rule}\"}} {count}");
+    type Rules = fn(&ProxyMetrics) -> &[(String, Arms)];
+    let families: [(_, _, Rules); 2] = [
+        ("squall_proxy_rule_requests_total", "Requests that a rule matched, that got its fault, and that were its control group.", |row| {
+            &row.rules
+        }),
+        ("squall_proxy_rule_connections_total", "Connections that a rule on TLS was for, by the same arms.", |row| &row.tls_rules),
+    ];
+    for (name, help, of) in families {
+        head(out, name, "counter", help);
+        for row in rows {
+            for (rule, arms) in of(row) {
+                for (arm, count) in [("control", arms.control), ("injected", arms.injected), ("matched", arms.matched)] {
+                    let (proxy, rule) = (escaped(&row.proxy), escaped(rule));
+                    let _ = writeln!(out, "{name}{{arm=\"{arm}\",proxy=\"{proxy}\",rule=\"{rule}\"}} {count}");
+                }
             }
         }
     }
@@ -124,7 +133,6 @@ fn stat(index: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Arms;
     use crate::server::Counters;
 
     #[test]
@@ -136,6 +144,7 @@ mod tests {
             upstream: "h:2".into(),
             counters,
             rules: vec![("r".into(), Arms { matched: 9, injected: 3, control: 2 })],
+            tls_rules: vec![("t".into(), Arms { matched: 4, injected: 1, control: 0 })],
         };
         let mut out = String::new();
         proxies(&mut out, std::slice::from_ref(&row));
@@ -154,6 +163,9 @@ mod tests {
                 "squall_proxy_rule_requests_total{arm=\"control\",proxy=\"a\\\"b\",rule=\"r\"} 2".into(),
                 "squall_proxy_rule_requests_total{arm=\"injected\",proxy=\"a\\\"b\",rule=\"r\"} 3".into(),
                 "squall_proxy_rule_requests_total{arm=\"matched\",proxy=\"a\\\"b\",rule=\"r\"} 9".into(),
+                "squall_proxy_rule_connections_total{arm=\"control\",proxy=\"a\\\"b\",rule=\"t\"} 0".into(),
+                "squall_proxy_rule_connections_total{arm=\"injected\",proxy=\"a\\\"b\",rule=\"t\"} 1".into(),
+                "squall_proxy_rule_connections_total{arm=\"matched\",proxy=\"a\\\"b\",rule=\"t\"} 4".into(),
             ]
         );
     }

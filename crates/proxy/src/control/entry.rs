@@ -304,12 +304,7 @@ impl Entry {
     }
 
     pub(super) fn add_rule(&mut self, mut rule: RuleSpec) -> Result<RuleSpec, ControlError> {
-        if rule.name.is_empty() {
-            rule.name.clone_from(&rule.fault);
-        }
-        if self.rules.iter().any(|boxed| boxed.spec.name == rule.name) {
-            return Err(ControlError::RuleExists);
-        }
+        name_rule(&mut rule, &self.rules)?;
         let mut all = self.rule_specs();
         all.push(rule.clone());
         self.check.rules(&self.name, &all, self.tls.as_ref())?;
@@ -358,10 +353,16 @@ impl Entry {
             self.set_tls(tls)?;
         }
         if !new.rules.is_empty() {
-            self.rules.clear();
-            for rule in new.rules {
-                self.add_rule(rule)?;
+            let mut rules: Vec<Boxed<RuleSpec>> = Vec::new();
+            for mut rule in new.rules {
+                name_rule(&mut rule, &rules)?;
+                rules.push(Boxed::new(rule.clone(), rule.time_box));
             }
+            let all: Vec<RuleSpec> = rules.iter().map(|boxed| boxed.spec.clone()).collect();
+            self.check.rules(&self.name, &all, self.tls.as_ref())?;
+            // All at once: what stays as it was goes on with what it has counted.
+            self.rules = rules;
+            self.apply_rules()?;
         }
         Ok(())
     }
@@ -392,8 +393,8 @@ impl Entry {
         }
         let row = |((listen, upstream), counters)| {
             let route = self.route.as_ref().filter(|_| listen == self.listen && upstream == self.upstream);
-            let rules = route.map(Route::arms).unwrap_or_default();
-            ProxyMetrics { proxy: self.name.clone(), listen, upstream, counters, rules }
+            let (rules, tls_rules) = (route.map(Route::arms).unwrap_or_default(), route.map(Route::tls_arms).unwrap_or_default());
+            ProxyMetrics { proxy: self.name.clone(), listen, upstream, counters, rules, tls_rules }
         };
         all.into_iter().map(row).collect()
     }
@@ -418,6 +419,14 @@ impl Entry {
         }
         Ok(())
     }
+}
+
+/// Names a rule by its fault where it has no name, and sees that the name is free.
+fn name_rule(rule: &mut RuleSpec, others: &[Boxed<RuleSpec>]) -> Result<(), ControlError> {
+    if rule.name.is_empty() {
+        rule.name.clone_from(&rule.fault);
+    }
+    if others.iter().any(|boxed| boxed.spec.name == rule.name) { Err(ControlError::RuleExists) } else { Ok(()) }
 }
 
 pub(super) fn sum(a: Counters, b: Counters) -> Counters {

@@ -1,6 +1,6 @@
 //! One proxy in a line each: for Rust tests.
 
-use super::{Control, ControlError, ProxyInfo, ProxyUpdate, parse_rule, parse_toxic};
+use super::{Control, ControlError, ProxyInfo, ProxyUpdate, parse_rule, parse_tls, parse_toxic};
 use crate::events::Event;
 use crate::http::Arms;
 use crate::server::Counters;
@@ -49,6 +49,13 @@ impl ProxyHandle {
         self.control.remove_rule(&self.name, name)
     }
 
+    /// Terminates TLS from now on, as [`parse_tls`] takes it: `upstream=plain`. Clients believe what
+    /// [`Options::authority`](crate::Options) signs.
+    pub fn tls(&self, text: &str) -> Result<(), ControlError> {
+        let tls = parse_tls(text).map_err(|error| ControlError::Body(error.to_string()))?;
+        self.control.update(&self.name, &ProxyUpdate { tls: Some(tls), ..ProxyUpdate::default() }).map(drop)
+    }
+
     /// Stops listening and drops all connections: the upstream is down.
     pub fn disable(&self) -> Result<(), ControlError> {
         self.control.update(&self.name, &ProxyUpdate { enabled: Some(false), ..ProxyUpdate::default() }).map(drop)
@@ -73,11 +80,11 @@ impl ProxyHandle {
         all
     }
 
-    /// How many requests a rule matched, hit and left alone as the control group, since the rules were last changed. All are
-    /// 0 for one that is not there.
+    /// How many requests (of `tls.*`: connections) a rule matched, hit and left alone as the control group, since it was added, or
+    /// the proxy enabled. All are 0 for one that is not there.
     pub fn rule_counters(&self, rule: &str) -> Arms {
         let rows = self.control.metrics().into_iter().filter(|row| row.proxy == self.name);
-        rows.flat_map(|row| row.rules).find(|(name, _)| name == rule).map(|(_, arms)| arms).unwrap_or_default()
+        rows.flat_map(|row| [row.rules, row.tls_rules].concat()).find(|(name, _)| name == rule).map(|(_, arms)| arms).unwrap_or_default()
     }
 
     /// What happened on its connections, oldest first, as far as the log goes back.

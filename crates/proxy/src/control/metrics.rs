@@ -14,6 +14,8 @@ pub struct ProxyMetrics {
     pub upstream: String,
     /// What has passed, as of now.
     pub counters: Counters,
-    /// What its rules on requests did, by their names, since they were last changed.
+    /// What its rules on requests did, by their names, since each was added (or the proxy enabled), in requests.
     pub rules: Vec<(String, Arms)>,
+    /// What its rules on TLS did, in connections.
+    pub tls_rules: Vec<(String, Arms)>,
 }

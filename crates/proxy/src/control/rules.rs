@@ -17,6 +17,6 @@ impl Check {
     }
 
     pub(super) fn rules(&self, proxy: &str, rules: &[RuleSpec], tls: Option<&TlsSpec>) -> Result<(), RuleError> {
-        Layers::compile(proxy, self.seed, &self.authority, rules, tls).map(drop)
+        Layers::compile(proxy, self.seed, &self.authority, rules, tls, None).map(drop)
     }
 }

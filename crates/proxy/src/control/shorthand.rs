@@ -1,9 +1,11 @@
-//! Toxics and rules in one line, for a command line and for tests.
+//! Toxics, rules and TLS in one line, for a command line and for tests.
 //!
 //! ```text
 //! latency:latency=200,jitter=20;stream=upstream;toxicity=0.5;for=30s
 //! http.abort:status=503;percent=10;path=/v1/*;header.x-user=alice
 //! └── kind ─┘└ settings ┘└ everything else, one by one ────────────┘
+//! upstream=plain,names=["*.example.com"]
+//! └ settings of the `tls` block ────────┘
 //! ```
 
 use std::str::FromStr;
@@ -12,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::NewToxic;
 use crate::rule::{MatchSpec, RuleSpec, StickySpec};
+use crate::tls::TlsSpec;
 
 /// A line that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +78,23 @@ pub fn parse_rule(text: &str) -> Result<RuleSpec, ShorthandError> {
     Ok(rule)
 }
 
+/// Reads how TLS is terminated: `SETTING=VALUE,…` with the settings of the `tls` block, where a list of one may be that one.
+/// Nothing at all is the block's defaults.
+///
+/// ```
+/// let tls = squall_proxy::control::parse_tls("upstream=plain,names=*.example.com").unwrap();
+/// assert!(tls.terminate && tls.names == ["*.example.com"]);
+/// ```
+pub fn parse_tls(text: &str) -> Result<TlsSpec, ShorthandError> {
+    let mut map = settings_of(text)?;
+    for list in ["names", "passThrough", "alpn"] {
+        if let Some(value) = map.get_mut(list).filter(|value| !value.is_array()) {
+            *value = Value::Array(vec![value.take()]);
+        }
+    }
+    serde_json::from_value(Value::Object(map)).or_else(|error| wrong(text, format!("{error}")))
+}
+
 fn add_match(matches: &mut MatchSpec, key: &str, value: &str) -> Result<(), ShorthandError> {
     match key.split_once('.') {
         None if key == "method" => matches.method = value.split(',').map(|method| method.trim().to_owned()).collect(),
@@ -113,13 +133,14 @@ fn take_apart(text: &str) -> Result<(&str, Map<String, Value>, Options<'_>), Sho
     if kind.is_empty() {
         return wrong(text, "begins with a type, as `latency:latency=200`");
     }
-    let mut map = Map::new();
-    for setting in split(settings, ',').into_iter().filter(|setting| !setting.is_empty()) {
-        let (key, value) = pair(setting)?;
-        map.insert(key.to_owned(), json(value));
-    }
+    let map = settings_of(settings)?;
     let options = parts.filter(|option| !option.is_empty()).map(pair).collect::<Result<_, _>>()?;
     Ok((kind, map, options))
+}
+
+fn settings_of(text: &str) -> Result<Map<String, Value>, ShorthandError> {
+    let settings = split(text, ',').into_iter().filter(|setting| !setting.is_empty());
+    settings.map(|setting| pair(setting).map(|(key, value)| (key.to_owned(), json(value)))).collect()
 }
 
 fn pair(text: &str) -> Result<(&str, &str), ShorthandError> {
@@ -180,6 +201,18 @@ mod tests {
         assert_eq!((toxic.name.as_str(), toxic.stream.as_str(), toxic.toxicity), ("cut", "upstream", 0.25));
         assert_eq!(toxic.time_box.unwrap().to_string(), "2s");
         assert_eq!(parse_toxic("noop").unwrap(), NewToxic::new("noop", Map::new()));
+    }
+
+    #[test]
+    fn a_tls_block_is_read_with_lists_of_one_and_of_many() {
+        assert_eq!(parse_tls("").unwrap(), TlsSpec::default());
+        let tls = parse_tls("upstream=plain,verify=false,names=[\"a.b\",\"*.c\"],passThrough=bank.*,alpn=h2,serverName=x").unwrap();
+        assert!(tls.upstream == crate::tls::UpstreamTls::Plain && !tls.verify);
+        assert_eq!((tls.names, tls.pass_through), (vec!["a.b".to_owned(), "*.c".to_owned()], vec!["bank.*".to_owned()]));
+        assert_eq!((tls.alpn, tls.server_name.as_deref()), (vec!["h2".to_owned()], Some("x")));
+        for bad in ["upstream", "upstream=ssh", "name=a"] {
+            assert!(parse_tls(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

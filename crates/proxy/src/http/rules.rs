@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,7 +18,7 @@ const COUNTED: usize = 100_000;
 /// The HTTP rules of one proxy.
 #[derive(Debug, Default)]
 pub(crate) struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     /// Whether any rule looks into the body of requests.
     pub(crate) reads_body: bool,
 }
@@ -36,6 +36,7 @@ pub struct Arms {
 
 #[derive(Debug)]
 struct Rule {
+    spec: RuleSpec,
     name: String,
     fault: String,
     matches: Matches,
@@ -61,13 +62,21 @@ pub(crate) struct Decided {
 }
 
 impl RuleSet {
-    /// Makes the rules of `http.*`, `stream.*`, `data.*`, `model.*` and `function.*` ready; others are passed over.
+    /// Makes the rules of `http.*`, `stream.*`, `data.*`, `model.*` and `function.*` ready; others are passed over. A rule that
+    /// stands in `before` with the same name and content is that one, with its counts, its attempts and its bucket.
     ///
     /// # Errors
     /// The rule's name, what is wrong, and what to do.
-    pub(crate) fn compile(proxy: &str, seed: u64, specs: &[RuleSpec]) -> Result<Self, (String, String, Option<String>)> {
+    pub(crate) fn compile(
+        proxy: &str,
+        seed: u64,
+        specs: &[RuleSpec],
+        before: Option<&Self>,
+    ) -> Result<Self, (String, String, Option<String>)> {
+        let known = |spec: &RuleSpec| before?.rules.iter().find(|rule| rule.spec == *spec).cloned();
         let rules = specs.iter().filter(|spec| !spec.fault.starts_with("tls."));
-        let rules = rules.map(|spec| Rule::compile(proxy, seed, spec)).collect::<Result<Vec<_>, _>>()?;
+        let ready = |spec| known(spec).map_or_else(|| Rule::compile(proxy, seed, spec).map(Arc::new), Ok);
+        let rules = rules.map(ready).collect::<Result<Vec<_>, _>>()?;
         let reads_body = rules.iter().any(|rule| !rule.matches.body.is_empty());
         Ok(Self { rules, reads_body })
     }
@@ -79,7 +88,8 @@ impl RuleSet {
     /// What each rule did, by name.
     pub(crate) fn arms(&self) -> Vec<(String, Arms)> {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let arms = |rule: &Rule| Arms { matched: load(&rule.matched), injected: load(&rule.injected), control: load(&rule.controlled) };
+        let arms =
+            |rule: &Arc<Rule>| Arms { matched: load(&rule.matched), injected: load(&rule.injected), control: load(&rule.controlled) };
         self.rules.iter().map(|rule| (rule.name.clone(), arms(rule))).collect()
     }
 
@@ -103,6 +113,7 @@ impl Rule {
         let action = fault::compile(&spec.fault, &spec.with).map_err(|(message, hint)| wrong(message, hint))?;
         let matches = Matches::compile(spec.matches.as_ref());
         Ok(Self {
+            spec: spec.clone(),
             fault: spec.fault.clone(),
             matches,
             sticky: spec.sticky.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ClientConfig;
@@ -14,6 +15,7 @@ use super::originate::client_config;
 use super::plan::Plan;
 use super::spec::{TlsSpec, UpstreamTls};
 use crate::decide::{Decider, Purpose};
+use crate::http::Arms;
 use crate::rule::{MatchSpec, RuleSpec, StickySpec};
 
 /// Keys whose attempts are counted; when there are more, counting starts anew.
@@ -40,19 +42,22 @@ pub struct CompileCx<'a> {
     pub seed: u64,
     /// Who signs its certificates.
     pub authority: &'a AuthorityDir,
+    /// What this takes the place of. Rules that are in it as they are here keep what they counted.
+    pub before: Option<&'a CompiledTls>,
 }
 
 /// How one proxy treats TLS.
 pub struct CompiledTls {
     spec: TlsSpec,
     authority: Arc<Authority>,
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     client: Option<Arc<ClientConfig>>,
-    pub(super) good: Minted,
+    pub(super) good: Arc<Minted>,
 }
 
 /// A rule made ready.
 pub(crate) struct Rule {
+    spec: RuleSpec,
     pub(crate) name: String,
     pub(crate) fault: &'static str,
     pub(crate) plan: Plan,
@@ -64,6 +69,9 @@ pub(crate) struct Rule {
     attempts: Option<u64>,
     decider: Decider,
     seen: Mutex<HashMap<Vec<u8>, u64>>,
+    matched: AtomicU64,
+    injected: AtomicU64,
+    controlled: AtomicU64,
 }
 
 /// What becomes of a connection.
@@ -84,8 +92,13 @@ pub fn compile(spec: Option<&TlsSpec>, rules: &[RuleSpec], cx: &CompileCx<'_>) -
         UpstreamTls::Plain => None,
     };
     let rules = rules.iter().filter(|rule| rule.fault.starts_with("tls."));
-    let rules = rules.map(|rule| compile_rule(rule, &authority, cx)).collect::<Result<_, _>>()?;
-    Ok(CompiledTls { spec, authority, rules, client, good: Minted::default() })
+    // Certificates of another authority are not to be shown again.
+    let before = cx.before.filter(|before| Arc::ptr_eq(&before.authority, &authority));
+    let known = |spec: &RuleSpec| before?.rules.iter().find(|rule| rule.spec == *spec).cloned();
+    let ready = |spec| known(spec).map_or_else(|| compile_rule(spec, &authority, cx).map(Arc::new), Ok);
+    let rules = rules.map(ready).collect::<Result<_, _>>()?;
+    let good = before.map(|before| before.good.clone()).unwrap_or_default();
+    Ok(CompiledTls { spec, authority, rules, client, good })
 }
 
 fn compile_rule(spec: &RuleSpec, authority: &Arc<Authority>, cx: &CompileCx<'_>) -> Result<Rule, TlsRuleError> {
@@ -110,6 +123,7 @@ fn compile_rule(spec: &RuleSpec, authority: &Arc<Authority>, cx: &CompileCx<'_>)
     };
     let plan = kind.plan(&spec.with, authority).map_err(|message| error(message, ""))?;
     Ok(Rule {
+        spec: spec.clone(),
         name: name.clone(),
         fault: kind.name,
         plan,
@@ -121,6 +135,9 @@ fn compile_rule(spec: &RuleSpec, authority: &Arc<Authority>, cx: &CompileCx<'_>)
         attempts: spec.attempts,
         decider: Decider::new(cx.seed, &format!("{}/{name}", cx.proxy)),
         seen: Mutex::default(),
+        matched: AtomicU64::new(0),
+        injected: AtomicU64::new(0),
+        controlled: AtomicU64::new(0),
     })
 }
 
@@ -139,7 +156,16 @@ impl CompiledTls {
         self.client.as_ref()
     }
 
-    /// What becomes of this connection. The first rule that hits it counts.
+    /// What each rule did, by its name: connections whose server name it is for and that no rule before it had hit; of those, the
+    /// ones that got its fault, and the ones of its control group.
+    pub fn arms(&self) -> Vec<(String, Arms)> {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let arms =
+            |rule: &Arc<Rule>| Arms { matched: load(&rule.matched), injected: load(&rule.injected), control: load(&rule.controlled) };
+        self.rules.iter().map(|rule| (rule.name.clone(), arms(rule))).collect()
+    }
+
+    /// What becomes of this connection. The first rule that hits it counts; those behind it are not asked.
     pub(crate) fn decide(&self, facts: &Facts<'_>, server_name: Option<&str>) -> Decision<'_> {
         let name = server_name.unwrap_or_default();
         if self.spec.pass_through.iter().any(|pattern| covers(pattern, name)) {
@@ -165,6 +191,7 @@ impl Rule {
         if self.host.as_ref().is_some_and(|pattern| !covers(pattern, name)) {
             return false;
         }
+        self.matched.fetch_add(1, Ordering::Relaxed);
         let key = if self.by_client {
             facts.client.map_or_else(Vec::new, address_bytes)
         } else if self.attempts.is_some() {
@@ -174,13 +201,18 @@ impl Rule {
             facts.connection.to_be_bytes().to_vec()
         };
         if self.control > 0.0 && self.decider.happens(self.control, Purpose::Arm, &key, 0) {
+            self.controlled.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         let attempt = self.attempts.map_or(0, |_| self.count(&key));
         if self.attempts.is_some_and(|most| attempt >= most) {
             return false;
         }
-        self.decider.happens(self.share, Purpose::Share, &key, if self.by_client { 0 } else { attempt })
+        let hit = self.decider.happens(self.share, Purpose::Share, &key, if self.by_client { 0 } else { attempt });
+        if hit {
+            self.injected.fetch_add(1, Ordering::Relaxed);
+        }
+        hit
     }
 
     /// How often this key was seen before.
@@ -224,7 +256,7 @@ mod tests {
 
     fn compiled(spec: Option<&TlsSpec>, rules: serde_json::Value) -> Result<CompiledTls, TlsRuleError> {
         let rules: Vec<RuleSpec> = serde_json::from_value(rules).unwrap();
-        compile(spec, &rules, &CompileCx { proxy: "p", seed: 1, authority: &AuthorityDir::in_memory() })
+        compile(spec, &rules, &CompileCx { proxy: "p", seed: 1, authority: &AuthorityDir::in_memory(), before: None })
     }
 
     fn decided(tls: &CompiledTls, connection: u64, name: Option<&str>) -> &'static str {
@@ -285,6 +317,32 @@ mod tests {
         let fates: Vec<_> = (1..=4).map(|n| decided(&tls, n, Some("a"))).collect();
         assert_eq!(fates, ["tls.handshakeFailure", "tls.handshakeFailure", "pass", "pass"]);
         assert_eq!(decided(&tls, 5, Some("b")), "tls.handshakeFailure");
+    }
+
+    #[test]
+    fn connections_are_counted_by_arm() {
+        let rules = serde_json::json!([
+            { "fault": "tls.expired", "percent": "50%", "control": "20%", "match": { "host": "a" } },
+            { "fault": "tls.selfSigned" }
+        ]);
+        let tls = compiled(None, rules).unwrap();
+        let mut hits = [0, 0];
+        for n in 1..=1000 {
+            match decided(&tls, n, Some("a")) {
+                "tls.expired" => hits[0] += 1,
+                "tls.selfSigned" => hits[1] += 1,
+                other => panic!("{other}"),
+            }
+        }
+        decided(&tls, 1001, Some("b"));
+        let arms = tls.arms();
+        let names: Vec<_> = arms.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["tls.expired", "tls.selfSigned"]);
+        let [expired, signed] = [arms[0].1, arms[1].1];
+        assert_eq!((expired.matched, expired.injected), (1000, hits[0]));
+        assert!(expired.control > 100 && expired.control + expired.injected < 1000, "{expired:?}");
+        // The second one is asked only about what the first one left.
+        assert_eq!((signed.matched, signed.injected, signed.control), (hits[1] + 1, hits[1] + 1, 0));
     }
 
     #[test]
