@@ -53,7 +53,6 @@ macro_rules! subcommands {
     ($($(#[$attribute:meta])* $variant:ident => $module:ident,)*) => {
         /// The subcommands, in the order of `--help`.
         #[derive(Debug, Subcommand)]
-        #[expect(clippy::large_enum_variant, reason = "there is one of it, for as long as the program runs")]
         pub enum Command {
             $($(#[$attribute])* $variant(commands::$module::Args),)*
         }

@@ -1,10 +1,14 @@
 //! A rule: a fault on what the bytes mean, for a part of the traffic of one proxy. This is what the API and a file say.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_model::{Percent, Time};
+
+pub use kinds::{RuleKind, kinds};
 
 /// A fault for those exchanges of a proxy that match.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -85,6 +85,14 @@ macro_rules! toxics {
                 }
             }
 
+            /// The JSON Schema of a type's attributes, with their units and defaults; its description says what the type does.
+            pub fn schema(name: &str) -> Option<schemars::Schema> {
+                match name {
+                    $($name => Some(schemars::schema_for!($type)),)*
+                    _ => None,
+                }
+            }
+
             /// Its type.
             pub fn type_name(&self) -> &'static str {
                 match self {
@@ -135,6 +143,24 @@ toxics! {
 }
 
 impl Toxic {
+    /// One of each type, as [`parse_toxic`](crate::control::parse_toxic) reads it.
+    pub const EXAMPLES: &[&str] = &[
+        "latency:latency=200,jitter=50",
+        "bandwidth:rate=100;stream=upstream",
+        "slow_close:delay=2000",
+        "timeout:timeout=5000",
+        "reset_peer:timeout=100;toxicity=0.1",
+        "slicer:average_size=64,size_variation=32,delay=100",
+        "limit_data:bytes=4096",
+        "packet_loss:loss_rate=0.05,correlation=0.25",
+        "noop",
+        "slow_open:delay=2000",
+        "stall:bytes=4096,duration=5000",
+    ];
+
+    /// Those types that Toxiproxy has too.
+    pub const OF_TOXIPROXY: &[&str] = &["latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data", "noop"];
+
     /// With these attributes changed, and the others as they are. What it does not know it ignores, as Toxiproxy does.
     ///
     /// # Errors
@@ -202,6 +228,23 @@ mod tests {
             assert_eq!(toxic.merged(&toxic.attributes()).unwrap(), toxic);
         }
         assert_eq!(Toxic::of_type("slow"), None);
+    }
+
+    #[test]
+    fn every_type_describes_itself_and_its_attributes_with_an_example_and_defaults() {
+        for name in Toxic::TYPES {
+            let schema = Toxic::schema(name).unwrap().to_value();
+            assert!(schema["description"].as_str().is_some_and(|text| text.len() > 20), "{name}");
+            let attributes = Toxic::of_type(name).unwrap().attributes();
+            for (attribute, default) in &attributes {
+                let property = &schema["properties"][attribute];
+                assert!(property["description"].is_string() && property["default"] == *default, "{name} {attribute}: {property}");
+            }
+            let example = Toxic::EXAMPLES.iter().map(|text| crate::control::parse_toxic(text).unwrap()).find(|toxic| toxic.kind == *name);
+            let example = example.unwrap_or_else(|| panic!("{name} has no example"));
+            assert!(example.attributes.keys().all(|key| attributes.contains_key(key)), "{name}");
+        }
+        assert!(Toxic::OF_TOXIPROXY.iter().all(|name| Toxic::TYPES.contains(name)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::registry::registry;
 
 use topic::Topic;
 
-/// Explain a fault, a probe, a target, or any field of a manifest, with an example
+/// Explain a fault, a probe, a target, a toxic, or any field of a manifest, with an example
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -18,6 +18,7 @@ Examples:
   squall explain process.kill        a fault
   squall explain probes.http         a kind of probe
   squall explain targets.process     a kind of target
+  squall explain toxics.latency      a toxic of a proxy
   squall explain spec.method.ramp    a field of an experiment
   squall explain policy.spec.caps    a field of a policy
   squall explain exit-codes")]

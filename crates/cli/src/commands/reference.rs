@@ -1,17 +1,19 @@
 //! `squall reference` (hidden): writes the references that come from the code; `cargo xtask gen` calls it.
 
+mod proxy;
+mod schema;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use schemars::Schema;
-use serde_json::Value;
 use squall_engine::Undone;
 
 use crate::cli::Cli;
 use crate::context::Context;
 use crate::registry::registry;
+use schema::table;
 
 /// Write the generated references into a directory
 #[derive(Debug, clap::Args)]
@@ -33,6 +35,7 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     write("faults.md", faults(&registry))?;
     write("probes.md", probes(&registry))?;
     write("targets.md", targets(&registry))?;
+    write("proxy.md", proxy::reference())?;
     write("experiment.schema.json", serde_json::to_string_pretty(&squall_engine::experiment_schema(&registry))?)?;
     write("policy.schema.json", serde_json::to_string_pretty(&squall_engine::policy_schema())?)?;
     manual_pages(&dir.join("man"))?;
@@ -93,7 +96,8 @@ fn faults(registry: &squall_engine::Registry) -> String {
             let _ = write!(text, " Needs of the host: {}.", meta.needs.join(", "));
         }
         let _ = write!(text, "\n\n```yaml\n{}\n```\n", meta.example.trim());
-        arguments(&mut text, &fault.schema());
+        // What every rule of a proxy may have is told once, there.
+        table(&mut text, "argument", &fault.schema(), &["match", "sticky"]);
     }
     text
 }
@@ -103,7 +107,7 @@ fn probes(registry: &squall_engine::Registry) -> String {
     for probe in &registry.probes {
         let meta = probe.meta();
         let _ = write!(text, "\n## {}\n\n{}\n\n```yaml\n{}\n```\n", meta.name, meta.summary, meta.example.trim());
-        arguments(&mut text, &probe.schema());
+        table(&mut text, "argument", &probe.schema(), &[]);
     }
     text
 }
@@ -113,54 +117,7 @@ fn targets(registry: &squall_engine::Registry) -> String {
     for target in &registry.targets {
         let meta = target.meta();
         let _ = write!(text, "\n## {}\n\n{}\n\n```yaml\n{}\n```\n", meta.name, meta.summary, meta.example.trim());
-        arguments(&mut text, &target.schema());
+        table(&mut text, "argument", &target.schema(), &[]);
     }
     text
-}
-
-/// A table of the fields of an object's schema.
-fn arguments(text: &mut String, schema: &Schema) {
-    let schema = schema.as_value();
-    let Some(properties) = schema.get("properties").and_then(Value::as_object).filter(|p| !p.is_empty()) else { return };
-    let required: Vec<&str> = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    text.push_str("\n| argument | type | meaning |\n|---|---|---|\n");
-    for (name, property) in properties {
-        let needed = if required.contains(&name.as_str()) { " (required)" } else { "" };
-        let default = property.get("default").filter(|d| !d.is_null()).map(|d| format!(" Default: `{d}`.")).unwrap_or_default();
-        let meaning = property.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ").replace('|', "\\|");
-        let _ = writeln!(text, "| `{name}`{needed} | {} | {meaning}{default} |", type_of(property, schema));
-    }
-}
-
-/// The type of a property in a word or two.
-fn type_of(property: &Value, root: &Value) -> String {
-    if let Some(reference) = property.get("$ref").and_then(Value::as_str) {
-        let name = reference.rsplit('/').next().unwrap_or_default();
-        let values = root.pointer(reference.trim_start_matches('#')).map(words).unwrap_or_default();
-        return if values.is_empty() { name.to_owned() } else { values };
-    }
-    if let Some(options) = property.get("anyOf").or_else(|| property.get("oneOf")).and_then(Value::as_array) {
-        let kinds: Vec<String> = options.iter().filter(|o| o.get("type") != Some(&Value::from("null"))).map(|o| type_of(o, root)).collect();
-        return kinds.join(" or ");
-    }
-    let values = words(property);
-    if !values.is_empty() {
-        return values;
-    }
-    match property.get("type") {
-        Some(Value::String(kind)) if kind == "array" => {
-            format!("list of {}", property.get("items").map(|i| type_of(i, root)).unwrap_or_default())
-        }
-        Some(Value::String(kind)) => kind.clone(),
-        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).filter(|k| *k != "null").collect::<Vec<_>>().join(" or "),
-        _ => "any".into(),
-    }
-}
-
-/// The values of an enumeration.
-fn words(schema: &Value) -> String {
-    let plain = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-    let described = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten().filter_map(|o| o.get("const"));
-    let values: Vec<String> = plain.chain(described).filter_map(Value::as_str).map(|v| format!("`{v}`")).collect();
-    values.join(", ")
 }

@@ -14,8 +14,8 @@ use squall_undo::Armed;
 
 use super::placed::{Placed, What, time_box};
 use super::target::ProxyFacts;
-use crate::rule::RuleSpec;
-use crate::{data, http, stream, tls};
+use crate::http;
+use crate::rule::{self, RuleKind, RuleSpec};
 
 /// What stands beside a rule's own settings.
 const CHOICE: [&str; 5] = ["match", "percent", "sticky", "control", "attempts"];
@@ -28,38 +28,10 @@ struct RuleFault {
     tls: bool,
 }
 
-/// Settings of the examples, of those kinds that cannot do without.
-const SETTINGS: &[(&str, &str)] = &[
-    ("http.delay", "{ delay: 500ms }"),
-    ("http.abort", "{ status: 503, percent: 10% }"),
-    ("http.headers", "{ response: { set: { cache-control: no-store } } }"),
-    ("http.query", "{ remove: [page] }"),
-    ("http.body", "{ merge: { price: null } }"),
-    ("http.truncate", "{ after: 1KB }"),
-    ("http.length", "{ by: 10 }"),
-    ("http.slowBody", "{ perSecond: 1KB }"),
-    ("http.rateLimit", "{ rate: 10/s }"),
-    ("function.coldStart", "{ delay: 3s }"),
-    ("stream.firstTokenDelay", "{ delay: 3s }"),
-    ("stream.slowTokens", "{ every: 200ms }"),
-    ("stream.finishByLength", "{ after: 5 }"),
-    ("data.drift", "{ fields: [/price], scale: 1.1 }"),
-    ("data.missing", "{ fields: [/price] }"),
-    ("data.adversarial", "{ fields: [/name] }"),
-    ("data.invalid", "{ fields: [/price] }"),
-    ("data.stale", "{ by: 1h }"),
-];
-
 /// Every kind of rule as a fault.
 pub(super) fn all() -> Vec<Arc<dyn AnyFault>> {
     static ALL: OnceLock<Vec<RuleFault>> = OnceLock::new();
-    let all = ALL.get_or_init(|| {
-        let http = http::KINDS.iter().map(|kind| (kind.name, kind.schema));
-        let bodies = [stream::KINDS, stream::MODEL_KINDS, data::KINDS].into_iter().flatten().map(|kind| (kind.name, kind.schema));
-        let http = http.chain(bodies).map(|(name, schema)| RuleFault::new(name, None, schema()));
-        let tls = tls::KINDS.iter().map(|kind| RuleFault::new(kind.name, Some(kind.summary), kind.schema()));
-        http.chain(tls).collect()
-    });
+    let all = ALL.get_or_init(|| rule::kinds().into_iter().map(RuleFault::new).collect());
     all.iter().map(|fault| Arc::new(fault) as Arc<dyn AnyFault>).collect()
 }
 
@@ -69,16 +41,16 @@ fn constant(text: String) -> &'static str {
 }
 
 impl RuleFault {
-    fn new(name: &'static str, summary: Option<&'static str>, schema: Schema) -> Self {
-        let described = schema.get("description").and_then(Value::as_str).unwrap_or(name);
-        let sentence = described.split(". ").next().unwrap_or(described).lines().collect::<Vec<_>>().join(" ");
-        let summary = summary.unwrap_or_else(|| constant(sentence.trim_end_matches('.').to_owned()));
-        let with = SETTINGS.iter().find(|(kind, _)| *kind == name).map_or_else(String::new, |(_, with)| format!("with: {with}\n"));
+    fn new(kind: RuleKind) -> Self {
+        let name = kind.name;
+        let summary = constant(kind.summary().to_owned());
+        let with = [kind.with, kind.choice].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        let with = if with.is_empty() { with } else { format!("with: {{ {with} }}\n") };
         let example = constant(format!("fault: {name}\ntarget: {{ proxy: {{ name: payments }} }}\n{with}for: 30s\n"));
         let family = name.split('.').next().unwrap_or(name);
         let (targets, needs): (&[&str], &[&str]) = (&["proxy"], &[]);
         let meta = Meta { name, family, summary, example, targets, needs, undone: Undone::Ledger, lasting: true };
-        Self { meta, schema, tls: family == "tls" }
+        Self { meta, schema: kind.schema, tls: family == "tls" }
     }
 
     /// The rule of these arguments, and what is wrong with them.

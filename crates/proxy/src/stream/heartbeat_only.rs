@@ -18,13 +18,16 @@ const MOST: u128 = 10_000;
 
 /// After some events the stream only shows that it is alive (Anthropic's `ping` events, comments, blank lines) and brings nothing.
 /// Finds clients whose timeout starts anew with each byte.
+///
+/// Heartbeats are planned when it begins: there are 10,000 at most, so that `for` divided by `every` is refused above that, and
+/// without `for` the stream falls silent after 10,000 times `every` (2 h 46 min at one a second).
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HeartbeatOnly {
     /// Events that pass first. Comments and pings do not count.
     #[serde(default)]
     pub after: u64,
-    /// Time between heartbeats; 1 s by default.
+    /// Time between heartbeats, 1 ms at least; 1 s by default.
     #[serde(default = "second")]
     pub every: Time,
     /// For how long; the rest of the stream follows then. Where it is left out, until the client leaves (10,000 heartbeats at

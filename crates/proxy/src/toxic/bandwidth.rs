@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Ending, Out, Stage, Toxic, noop::Passing};
@@ -11,7 +12,7 @@ use super::{Ending, Out, Stage, Toxic, noop::Passing};
 ///
 /// A token bucket with carried credit (RFC 2697's committed rate, with a burst of one quantum): a timer that is late by some
 /// milliseconds costs no throughput, and no 100 ms see more than a few percent over the rate.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Bandwidth {
     /// KB/s, of 1000 bytes. At 0 or below nothing passes until it changes.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Ending, Out, Stage, Toxic, stage::Delayed};
@@ -13,12 +14,12 @@ use crate::relay::Pipe;
 
 /// Delays each chunk, and the end of the stream, by `latency` ± `jitter`, counted from when it was read. Order is kept, and
 /// a delay is not a limit of bandwidth: many chunks are on their way at once.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Latency {
-    /// Milliseconds.
+    /// Milliseconds; less than none is none.
     pub latency: i64,
-    /// Milliseconds: the delay is uniform in [latency − jitter, latency + jitter).
+    /// Milliseconds: the delay is uniform in [latency − jitter, latency + jitter), and never below 0.
     pub jitter: i64,
 }
 

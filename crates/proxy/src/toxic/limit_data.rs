@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Ending, Out, Stage, Toxic, noop::Passing, stage::CAPACITY};
 
 /// Closes the connection when so many bytes have passed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LimitData {
-    /// Of each connection, in this direction.
+    /// Bytes of each connection, in this direction, from 0.
     pub bytes: i64,
 }
 

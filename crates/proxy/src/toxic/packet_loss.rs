@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Ending, Out, Stage, Toxic, noop::Passing, stage::CAPACITY};
@@ -15,7 +16,7 @@ use super::{Ending, Out, Stage, Toxic, noop::Passing, stage::CAPACITY};
 ///
 /// On a stream there is nobody to send a chunk again, so that bytes are missing in the middle: what a broken middlebox does
 /// rather than a lossy link. (Loss under TCP shows as latency; take `latency` with `jitter` for that.)
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PacketLoss {
     /// The share of chunks to drop, from 0 to 1.

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{CAPACITY, millis};
 use super::{Ending, Out, Stage, Toxic};
 
 /// Resets the connection (RST) a time after the first chunk, or the end of the stream. What is sent is dropped.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResetPeer {
-    /// Milliseconds.
+    /// Milliseconds, from 0, which is at once.
     pub timeout: i64,
 }
 

@@ -5,20 +5,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::CAPACITY;
 use super::{Ending, Out, Stage, Toxic, noop::Passing};
 
 /// Cuts the data into small pieces, and waits between them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Slicer {
     /// Bytes of a piece. At 0 or below nothing is cut.
     pub average_size: i64,
     /// Bytes: sizes are uniform in [average − variation, average + variation], and at least 1.
     pub size_variation: i64,
-    /// Microseconds between two pieces.
+    /// Microseconds between two pieces, from 0.
     pub delay: i64,
 }
 

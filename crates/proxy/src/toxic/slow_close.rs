@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{CAPACITY, millis};
 use super::{Ending, Out, Stage, Toxic, noop::Passing};
 
 /// Keeps the receiver's side open for a time after the sender has closed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SlowClose {
-    /// Milliseconds.
+    /// Milliseconds, from 0.
     pub delay: i64,
 }
 

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{CAPACITY, millis};
 use super::{Ending, Out, Stage, Toxic, noop::Passing};
 
 /// Lets nothing through for a time after the connection was opened (or the toxic added to it), and everything after that: a
-/// server that accepts and takes its time with the first answer. Squall's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// server that accepts and takes its time with the first answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SlowOpen {
-    /// Milliseconds.
+    /// Milliseconds, from 0.
     pub delay: i64,
 }
 

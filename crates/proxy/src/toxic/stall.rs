@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{CAPACITY, millis};
 use super::{Ending, Out, Stage, Toxic, noop::Passing};
 
 /// Passes so many bytes, then nothing for a time, and then the rest, on a connection that stays open: a server that hangs in the
-/// middle of its answer. Squall's own.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// middle of its answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Stall {
     /// Bytes of each connection, in this direction, that pass before.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::stage::{CAPACITY, millis};
@@ -10,7 +11,7 @@ use super::{Ending, Out, Stage, Toxic};
 
 /// Drops all data, and closes the connection when the toxic has been at work on it for this long. (Toxiproxy begins to count
 /// again with each chunk that it drops, so that a client that keeps sending never sees the end.)
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Timeout {
     /// Milliseconds; 0 never closes it by itself.

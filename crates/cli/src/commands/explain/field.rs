@@ -27,7 +27,7 @@ pub(super) fn find(name: &str, registry: &Registry) -> Option<Topic> {
     if !keys.is_empty() {
         facts.push(Fact { name: "required", value: if field.required { "yes" } else { "no" }.into() });
     }
-    if let Some(default) = field.schema.get("default").filter(|default| !default.is_null()) {
+    if let Some(default) = field.schema.get("default").filter(|default| !is_nothing(default)) {
         facts.push(Fact { name: "default", value: shown(default) });
     }
     let entries = field.entries();
@@ -180,13 +180,24 @@ fn only_choice(schema: &Value) -> Option<&Value> {
     real.next().filter(|_| real.next().is_none())
 }
 
-fn first_sentence(text: &str) -> String {
+pub(super) fn first_sentence(text: &str) -> String {
     let paragraph = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
     paragraph.split_inclusive(". ").next().unwrap_or_default().trim().to_owned()
 }
 
 fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A default that needs no telling.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 /// The lines of an example that show a field.

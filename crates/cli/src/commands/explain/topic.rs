@@ -3,6 +3,9 @@
 use serde::Serialize;
 use squall_engine::{Registry, Undone};
 use squall_model::Verdict;
+use squall_proxy::Toxic;
+use squall_proxy::rule::RuleSpec;
+use squall_proxy::tls::TlsSpec;
 
 use super::field;
 use crate::context::exit;
@@ -70,11 +73,13 @@ impl Topic {
 
 /// Every topic but the fields.
 pub(super) fn names(registry: &Registry) -> Vec<String> {
-    let fixed = ["experiment", "policy", "faults", "probes", "targets", "verdicts", "exit-codes"].map(str::to_owned);
+    let fixed =
+        ["experiment", "policy", "faults", "probes", "targets", "verdicts", "exit-codes", "toxics", "rules", "tls"].map(str::to_owned);
     let faults = registry.faults.iter().map(|kind| kind.meta().name.to_owned());
     let probes = registry.probes.iter().map(|kind| format!("probes.{}", kind.meta().name));
     let targets = registry.targets.iter().map(|kind| format!("targets.{}", kind.meta().name));
-    fixed.into_iter().chain(faults).chain(probes).chain(targets).collect()
+    let toxics = Toxic::TYPES.iter().map(|name| format!("toxics.{name}"));
+    fixed.into_iter().chain(faults).chain(probes).chain(targets).chain(toxics).collect()
 }
 
 /// The topic by its name; the empty name is the list of them.
@@ -93,10 +98,20 @@ pub(super) fn find(name: &str, registry: &Registry) -> Option<Topic> {
             return Some(Topic::new(name, text).section("Targets", targets(registry)));
         }
         "verdicts" => return Some(Topic::new(name, "How a run ends, with the exit code of `squall run`.").section("Verdicts", verdicts())),
+        "toxics" => {
+            let text = "Faults on the bytes of a proxy's connections: `squall proxy --toxic`, files, and Toxiproxy's API.";
+            return Some(Topic::new(name, text).section("Toxics", toxics()));
+        }
+        "rules" => return Some(rules(registry)),
+        "tls" => {
+            let topic = described(name, &schemars::schema_for!(TlsSpec).to_value());
+            return Some(Topic { example: Some("squall proxy --upstream localhost:8080 --tls upstream=plain".into()), ..topic });
+        }
         "exit-codes" => return Some(Topic::new(name, "What the exit codes mean.").section("Exit codes", exit_codes())),
         _ => {}
     }
-    fault(name, registry).or_else(|| probe(name, registry)).or_else(|| target(name, registry)).or_else(|| field::find(name, registry))
+    let kind = fault(name, registry).or_else(|| probe(name, registry)).or_else(|| target(name, registry));
+    kind.or_else(|| toxic(name)).or_else(|| field::find(name, registry))
 }
 
 fn index(registry: &Registry) -> Topic {
@@ -105,6 +120,8 @@ fn index(registry: &Registry) -> Topic {
         Entry::new("policy", "the limits of a host, as a whole"),
         Entry::new("verdicts", "how a run ends"),
         Entry::new("exit-codes", "what scripts can rely on"),
+        Entry::new("rules", "what a rule of a proxy may have: matching, percentage, sticky keys"),
+        Entry::new("tls", "the `tls` block of a proxy"),
         Entry::new("spec.method.ramp", "any field of an experiment, by its path; of a policy, as `policy.spec.caps`"),
     ];
     Topic::new("topics", "What `squall explain TOPIC` can explain.")
@@ -112,6 +129,7 @@ fn index(registry: &Registry) -> Topic {
         .section("Faults", faults(registry))
         .section("Probes", probes(registry))
         .section("Targets", targets(registry))
+        .section("Toxics of a proxy", toxics())
 }
 
 fn faults(registry: &Registry) -> Vec<Entry> {
@@ -124,6 +142,39 @@ fn probes(registry: &Registry) -> Vec<Entry> {
 
 fn targets(registry: &Registry) -> Vec<Entry> {
     registry.targets.iter().map(|kind| Entry::new(format!("targets.{}", kind.meta().name), kind.meta().summary)).collect()
+}
+
+fn toxics() -> Vec<Entry> {
+    let entry = |name: &&str| {
+        let schema = Toxic::schema(name).map(schemars::Schema::to_value).unwrap_or_default();
+        Entry::new(format!("toxics.{name}"), field::first_sentence(schema["description"].as_str().unwrap_or_default()))
+    };
+    Toxic::TYPES.iter().map(entry).collect()
+}
+
+fn toxic(name: &str) -> Option<Topic> {
+    let kind = name.strip_prefix("toxics.").unwrap_or(name);
+    let mut topic = described(name, &Toxic::schema(kind)?.to_value());
+    for section in &mut topic.sections {
+        section.title = "Attributes".into();
+    }
+    let example = Toxic::EXAMPLES.iter().find(|text| text.split([':', ';']).next() == Some(kind))?;
+    topic.example = Some(format!("squall proxy --upstream localhost:5432 --listen localhost:15432 --toxic '{example}'"));
+    Some(topic)
+}
+
+fn rules(registry: &Registry) -> Topic {
+    let topic = described("rules", &schemars::schema_for!(RuleSpec).to_value());
+    let is_rule = |name: &str| squall_proxy::rule::kinds().iter().any(|kind| kind.name == name);
+    let kinds = faults(registry).into_iter().filter(|entry| is_rule(&entry.name)).collect();
+    let example = "{ fault: http.abort, with: { status: 503 }, percent: 10%, match: { path: \"/v1/*\" } }";
+    Topic { example: Some(example.into()), ..topic }.section("Faults", kinds)
+}
+
+/// A topic out of a schema alone.
+fn described(name: &str, schema: &serde_json::Value) -> Topic {
+    let text = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
+    Topic::new(name, &text).section("Fields", field::entries(schema))
 }
 
 fn verdicts() -> Vec<Entry> {
