@@ -19,9 +19,17 @@ pub trait End: AsyncRead + AsyncWrite + Unpin {
 
     /// From now on, closing this end resets the connection (RST) where it can.
     fn reset_on_close(&self) {}
+
+    /// Whether the peer is known to be gone for good, and not only to have finished sending. To be asked again and again.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 impl End for DuplexStream {}
+
+/// Once a peer has finished sending, how often its host is asked whether it is still there.
+const ASK: Duration = Duration::from_secs(5);
 
 /// A TCP or a Unix stream socket.
 #[derive(Debug)]
@@ -91,6 +99,32 @@ impl End for Socket {
             // A socket that is gone already cannot be reset, and need not.
             let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
+    }
+
+    /// A reset shows at once, and so does a Unix socket that was closed.
+    ///
+    /// A TCP socket that was closed in order cannot be told from one that has only finished sending: both send FIN and nothing
+    /// more. But the host of a closed one forgets it after a while (Linux: `tcp_fin_timeout`, 60 s) and answers a keep-alive
+    /// (RFC 9293, section 3.8.4) with a reset from then on.
+    fn is_gone(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let mut look = [PollFd::new(self, PollFlags::RDHUP)];
+        let zero = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        if poll(&mut look, Some(&zero)).is_err() {
+            // Another look will tell.
+            return false;
+        }
+        let seen = look[0].revents();
+        if let Self::Tcp(stream) = self
+            && seen.contains(PollFlags::RDHUP)
+        {
+            let socket = socket2::SockRef::from(stream);
+            if !socket.keepalive().unwrap_or(true) {
+                // Without it the wait goes on to its end, as for a peer that is there.
+                let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(ASK).with_interval(ASK));
+            }
+        }
+        seen.intersects(PollFlags::HUP | PollFlags::ERR)
     }
 }
 

@@ -15,6 +15,9 @@ use crate::events::{Happened, Milestone};
 use crate::socket::End;
 use crate::{stream, time};
 
+/// While an exchange waits, between two looks whether its client is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How the body of a response is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
@@ -65,9 +68,22 @@ impl<C: End, K: Connect> Session<C, K> {
         self.connection.record_with(|| Happened::Milestone { request, milestone, bytes });
     }
 
-    /// Waits.
+    /// Waits, as long as there is somebody to wait for.
+    ///
+    /// A client that has only finished sending (FIN) still wants its answer. One that reset the connection, or closed it
+    /// altogether, does not: its connection, and the upstream's, are given back within [`LOOK`] of being known to be gone.
     async fn wait(&mut self, length: Duration) -> Result<(), Broken> {
-        time::sleep(length).await.map_err(Broken::Io)
+        let end = time::now().saturating_add(length);
+        loop {
+            let next = end.min(time::now().saturating_add(LOOK));
+            time::sleep_until(next).await?;
+            if next >= end {
+                return Ok(());
+            }
+            if self.client.is_gone() {
+                return Err(Broken::Left("the client left while a rule made it wait"));
+            }
+        }
     }
 
     /// Ends the connection in the middle.
@@ -100,20 +116,25 @@ impl<C: End, K: Connect> Session<C, K> {
 
     /// Answers instead of the upstream, and keeps the connection if the request's body is here and can be passed over.
     async fn answer(&mut self, head: &Head, answer: &OwnAnswer) -> Result<Next, Broken> {
-        let is_head = self.method(head) == b"HEAD";
-        let keep = self.pass_over_request(head).await? && head.keep_alive;
+        let method = self.method(head);
+        // These have no body, whatever is said of it (RFC 9110, section 6.4.1); with one, the client would be out of step.
+        let bodiless = method == b"HEAD" || matches!(answer.status, 204 | 304);
+        // A client whose CONNECT is granted takes what follows for a tunnel.
+        let keep = self.pass_over_request(head).await? && head.keep_alive && method != b"CONNECT";
         let mut bytes = BytesMut::new();
         let reason = http::StatusCode::from_u16(answer.status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Unknown");
         bytes.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", answer.status).as_bytes());
         for (name, value) in &answer.fields {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
-        bytes.extend_from_slice(format!("content-length: {}\r\n", answer.body.len()).as_bytes());
+        if answer.status != 204 {
+            bytes.extend_from_slice(format!("content-length: {}\r\n", answer.body.len()).as_bytes());
+        }
         if !keep {
             bytes.extend_from_slice(b"connection: close\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
-        if !is_head {
+        if !bodiless {
             bytes.extend_from_slice(&answer.body);
         }
         self.write_client(bytes.freeze()).await?;
@@ -155,14 +176,15 @@ impl<C: End, K: Connect> Session<C, K> {
             // What is compressed cannot be looked into.
             edits.push(FieldEdit::Remove("accept-encoding".into()));
         }
-        if plan.request_body.is_empty() {
+        let whole = if plan.request_body.is_empty() { None } else { self.whole_request(head).await? };
+        let Some(mut data) = whole else {
+            // Nothing is to be done to the body, or it is too long for that and goes as it is.
+            if !plan.request_body.is_empty() {
+                // The client was told to go on when its body was to be read.
+                edits.push(FieldEdit::Remove("expect".into()));
+            }
             let instead = (!edits.is_empty() || plan.target.is_some()).then(|| self.request_head(head, &edits, plan.target.as_deref()));
             self.begin_upload(head, instead)?;
-            return self.write_upload().await;
-        }
-        let Some(mut data) = self.whole_request(head).await? else {
-            // Too long to be changed: it goes as it is.
-            self.begin_upload(head, None)?;
             return self.write_upload().await;
         };
         for edit in &plan.request_body {
@@ -229,19 +251,28 @@ impl<C: End, K: Connect> Session<C, K> {
         };
         let mut faults: Vec<_> = if has_body { plan.bodies.iter().filter_map(made).collect() } else { Vec::new() };
         let mut edits = plan.response_fields.clone();
+        if response.framing == Framing::Tunnel {
+            // What follows is no body: of the head only fields are changed.
+            let head = if edits.is_empty() { head } else { response_head(response, &head, &edits, None) };
+            self.write_client(head).await?;
+            return Ok(Next::Tunnel);
+        }
         let (coding, keep) = frame(request, response, plan, &mut faults, &mut edits);
+        if plan.status.is_some() && matches!(response.status(), 204 | 304) && !to_head {
+            // Under the new status a body would be looked for, and none comes.
+            edits.push(FieldEdit::Remove("transfer-encoding".into()));
+            edits.push(FieldEdit::Set("content-length".into(), "0".into()));
+        }
         let changed = !edits.is_empty() || plan.status.is_some();
         let head = if changed { response_head(response, &head, &edits, plan.status) } else { head };
         self.write_client(head).await?;
-        if response.framing == Framing::Tunnel {
-            return Ok(Next::Tunnel);
-        }
         let ended = self.send_body(response, &mut faults, coding).await?;
-        Ok(match ended {
-            ControlFlow::Break(next) => next,
-            ControlFlow::Continue(()) if keep && request.keep_alive && response.keep_alive => Next::Request,
-            ControlFlow::Continue(()) => Next::Close,
-        })
+        if let ControlFlow::Break(next) = ended {
+            return Ok(next);
+        }
+        // An upstream may answer before it has the whole request. The rest of that is no request.
+        let keep = keep && request.keep_alive && response.keep_alive && self.finish_upload().await?;
+        Ok(if keep { Next::Request } else { Next::Close })
     }
 
     async fn send_body(&mut self, response: &Head, faults: &mut [Box<dyn BodyFault>], coding: Coding) -> Result<ControlFlow<Next>, Broken> {

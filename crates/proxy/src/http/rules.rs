@@ -1,19 +1,16 @@
 //! The rules of a proxy made ready, and what they decide for each request.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::attempts::Attempts;
 use super::fault::{self, Action};
 use super::plan::{Asked, Draw, Plan};
 use crate::decide::{Decider, Purpose};
 use crate::rule::{MatchSpec, RuleSpec, StickySpec};
-
-/// Keys whose attempts are counted; when there are more, counting starts anew.
-const COUNTED: usize = 100_000;
 
 /// The HTTP rules of one proxy.
 #[derive(Debug, Default)]
@@ -46,7 +43,7 @@ struct Rule {
     attempts: Option<u64>,
     decider: Decider,
     action: Box<dyn Action>,
-    seen: Mutex<HashMap<Vec<u8>, u64>>,
+    seen: Mutex<Attempts>,
     matched: AtomicU64,
     injected: AtomicU64,
     controlled: AtomicU64,
@@ -170,16 +167,7 @@ impl Rule {
 
     /// How often this key was seen before.
     fn count(&self, key: &[u8]) -> u64 {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = seen.get_mut(key) {
-            *count += 1;
-            return *count - 1;
-        }
-        if seen.len() >= COUNTED {
-            seen.clear();
-        }
-        seen.insert(key.to_vec(), 1);
-        0
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).count(key)
     }
 }
 

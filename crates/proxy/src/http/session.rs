@@ -17,7 +17,6 @@ use crate::relay::Relay;
 use crate::server::Connection;
 use crate::socket::End;
 use crate::time;
-use tokio::io::AsyncWrite as _;
 
 /// Bytes that one read takes at most.
 const READ: usize = 64 << 10;
@@ -118,10 +117,10 @@ pub(super) struct Session<C, K: Connect> {
     pub(super) from_client: BytesMut,
     pub(super) from_upstream: BytesMut,
     /// The part of the request's body that is still to be read, and what of it is still to be written.
-    uploading: Option<Body>,
-    upload: Bytes,
+    pub(super) uploading: Option<Body>,
+    pub(super) upload: Bytes,
     /// The upstream does not take the rest of the request.
-    upload_broken: bool,
+    pub(super) upload_broken: bool,
     pub(super) requests: u64,
 }
 
@@ -283,8 +282,8 @@ impl<C: End, K: Connect> Session<C, K> {
             if framing == Framing::Tunnel {
                 return Ok(Next::Tunnel);
             }
-            let whole = self.uploading.is_none() && self.upload.is_empty() && !self.upload_broken;
-            return Ok(if whole && head.keep_alive && response.keep_alive { Next::Request } else { Next::Close });
+            let keep = head.keep_alive && response.keep_alive && self.finish_upload().await?;
+            return Ok(if keep { Next::Request } else { Next::Close });
         }
     }
 
@@ -300,74 +299,6 @@ impl<C: End, K: Connect> Session<C, K> {
         self.from_upstream.clear();
         self.upstream = self.connect.connect().await;
         self.upstream.is_some()
-    }
-
-    /// Takes the head, or what comes in its place, and as much of the body as is here, to be written to the upstream.
-    pub(super) fn begin_upload(&mut self, head: &Head, instead: Option<Vec<u8>>) -> Result<(), Broken> {
-        let mut body = Body::new(head.framing);
-        let inside = body.follow(&self.from_client[head.size..], |_| {})?;
-        self.upload = match instead {
-            None => self.from_client.split_to(head.size + inside).freeze(),
-            Some(mut bytes) => {
-                bytes.extend_from_slice(&self.from_client[head.size..head.size + inside]);
-                self.from_client.advance(head.size + inside);
-                bytes.into()
-            }
-        };
-        self.uploading = (!body.is_done()).then_some(body);
-        Ok(())
-    }
-
-    /// A whole request, to be written to the upstream.
-    pub(super) fn set_upload(&mut self, whole: Vec<u8>) {
-        self.upload = whole.into();
-        self.uploading = None;
-    }
-
-    /// Writes what of the request is here. The rest goes on whenever something is waited for.
-    pub(super) async fn write_upload(&mut self) -> Result<(), Broken> {
-        poll_fn(|cx| self.poll_upload(cx)).await
-    }
-
-    /// Ready when nothing of the request can be written now.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Some(upstream) = &mut self.upstream else { return Poll::Ready(Ok(())) };
-        loop {
-            while !self.upload.is_empty() && !self.upload_broken {
-                match Pin::new(&mut *upstream).poll_write(cx, &self.upload) {
-                    Poll::Ready(Ok(count)) => self.upload.advance(count),
-                    // It may have answered before, and what it said is to be had.
-                    Poll::Ready(Err(_)) => self.upload_broken = true,
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            if Pin::new(&mut *upstream).poll_flush(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let Some(body) = &mut self.uploading else { return Poll::Ready(Ok(())) };
-            if self.upload_broken {
-                return Poll::Ready(Ok(()));
-            }
-            if self.from_client.is_empty() && ready!(poll_read(&mut self.client, cx, &mut self.from_client))? == 0 {
-                return Poll::Ready(Err(Broken::Left("the client left in the middle of a request")));
-            }
-            let count = body.follow(&self.from_client, |_| {})?;
-            self.upload = self.from_client.split_to(count).freeze();
-            if body.is_done() {
-                self.uploading = None;
-            }
-        }
-    }
-
-    /// Whatever is waited for, the rest of the request goes on.
-    fn poll_upload_beside(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
-        if self.uploading.is_none() && self.upload.is_empty() || self.upload_broken {
-            return Ok(());
-        }
-        match self.poll_upload(cx) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Ok(()),
-        }
     }
 
     /// Reads from the upstream. Zero is its end.
@@ -441,8 +372,11 @@ impl<C: End, K: Connect> Session<C, K> {
     async fn flush_tunnel(&mut self) -> Result<(), Broken> {
         let bytes = self.from_upstream.split().freeze();
         self.write_client(bytes).await?;
-        self.upload = self.from_client.split().freeze();
-        self.write_upload().await
+        // All that is to come of the request are bytes of the tunnel by now, too.
+        self.uploading = None;
+        let rest = self.from_client.split().freeze();
+        self.upload = if self.upload.is_empty() { rest } else { [&self.upload[..], &rest[..]].concat().into() };
+        self.write_whole_upload().await
     }
 
     /// Says that the request is refused, and closes.
@@ -481,7 +415,7 @@ impl<C: End, K: Connect> Session<C, K> {
     }
 }
 
-fn poll_read<E: End>(end: &mut E, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+pub(super) fn poll_read<E: End>(end: &mut E, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
     // Small at first: most messages are. A buffer that was filled grows.
     let spare = if buffer.capacity() == 0 { 4096 } else { (buffer.capacity() * 2).clamp(4096, READ) };
     if buffer.capacity() - buffer.len() < 1024 {

@@ -54,6 +54,10 @@ impl End for Toxed {
             Way::Behind(_) | Way::Changing => self.connection.reset_behind(),
         }
     }
+
+    fn is_gone(&self) -> bool {
+        self.way.is_gone()
+    }
 }
 
 impl AsyncRead for Toxed {

@@ -49,6 +49,13 @@ impl End for Way {
             socket.reset_on_close();
         }
     }
+
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Direct(socket) => socket.is_gone(),
+            Self::Behind(_) | Self::Changing => false,
+        }
+    }
 }
 
 impl AsyncRead for Way {

@@ -61,6 +61,10 @@ impl<S: End> End for Replayed<S> {
     fn reset_on_close(&self) {
         self.stream.reset_on_close();
     }
+
+    fn is_gone(&self) -> bool {
+        self.stream.is_gone()
+    }
 }
 
 impl End for tokio::net::TcpStream {
@@ -319,6 +323,10 @@ impl<S: End> AsyncWrite for Terminated<S> {
 impl<S: End> End for Terminated<S> {
     fn reset_on_close(&self) {
         self.tls.get_ref().0.stream.reset_on_close();
+    }
+
+    fn is_gone(&self) -> bool {
+        self.tls.get_ref().0.stream.is_gone()
     }
 }
 

@@ -6,6 +6,8 @@ mod experiment;
 mod http;
 mod http2;
 mod http_conformance;
+mod http_leaving;
+mod http_messages;
 mod relay;
 mod stream;
 mod tls;
