@@ -1,6 +1,7 @@
 //! The server behind the proxies: a process of its own, so that neither its descriptors nor its memory are the client's.
 //!
-//! One port answers small requests (and closes after those for `/close`), one sends without end.
+//! One port answers small requests (and closes after those for `/close`), two send without end: from memory, as those do that have
+//! something to say, and from a cache.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,6 +17,8 @@ use crate::shell;
 pub const BODY: usize = 64;
 /// What each thread of a bulk transfer reads and writes at once.
 pub const BULK: usize = 256 * 1024;
+/// Where the bytes of a bulk transfer come from, and where they go: more than a processor's caches hold.
+pub const MEMORY: usize = 64 << 20;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 64\r\n\r\n";
 const LAST_ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 64\r\nConnection: close\r\n\r\n";
@@ -25,8 +28,10 @@ pub struct Backend {
     child: Child,
     /// Answers requests.
     pub respond: SocketAddr,
-    /// Sends without end.
+    /// Sends without end, out of memory.
     pub source: SocketAddr,
+    /// Sends without end, the same bytes again and again, which never leave the processor's cache.
+    pub cached: SocketAddr,
 }
 
 impl Backend {
@@ -36,11 +41,11 @@ impl Backend {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let mut ports = line.split_whitespace().map(str::parse::<SocketAddr>);
-        let (Some(Ok(respond)), Some(Ok(source))) = (ports.next(), ports.next()) else {
+        let (Some(Ok(respond)), Some(Ok(source)), Some(Ok(cached))) = (ports.next(), ports.next(), ports.next()) else {
             let _ = child.kill();
             anyhow::bail!("the bench's own server did not start: {line}")
         };
-        Ok(Self { child, respond, source })
+        Ok(Self { child, respond, source, cached })
     }
 }
 
@@ -56,18 +61,25 @@ pub fn serve() -> Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     super::namespace::raise_descriptors()?;
     let source = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let cached = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let first = listener(0)?;
     let respond = first.local_addr()?;
     let mut listeners = vec![first];
     for _ in 1..2 {
         listeners.push(listener(respond.port())?);
     }
-    shell::say(&format!("{respond} {}", source.local_addr()?));
+    shell::say(&format!("{respond} {} {}", source.local_addr()?, cached.local_addr()?));
     for listener in listeners {
         std::thread::spawn(move || answer_all(&listener));
     }
-    for stream in source.incoming().flatten() {
-        std::thread::Builder::new().stack_size(64 * 1024).spawn(move || send_without_end(stream))?;
+    std::thread::spawn(move || send_all(&cached, BULK));
+    send_all(&source, MEMORY)
+}
+
+/// Sends these many bytes again and again, to everybody.
+fn send_all(listener: &TcpListener, size: usize) -> Result<()> {
+    for stream in listener.incoming().flatten() {
+        std::thread::Builder::new().stack_size(64 * 1024).spawn(move || send_without_end(stream, size))?;
     }
     Ok(())
 }
@@ -83,9 +95,9 @@ fn listener(port: u16) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn send_without_end(mut stream: TcpStream) {
-    let bytes = vec![0x5a; BULK];
-    while stream.write_all(&bytes).is_ok() {}
+fn send_without_end(mut stream: TcpStream, size: usize) {
+    let bytes = vec![0x5a; size];
+    while bytes.chunks(BULK).all(|piece| stream.write_all(piece).is_ok()) {}
 }
 
 struct Peer {

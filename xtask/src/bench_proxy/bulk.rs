@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use super::backend::BULK;
 use crate::shell;
 
-/// Bits a second, from the source to here, over so many connections.
-pub fn rate(address: SocketAddr, streams: usize, warm: f64, seconds: f64) -> Result<f64> {
+/// Bits a second, from the source to here, over so many connections, into so much memory for each.
+pub fn rate(address: SocketAddr, streams: usize, into: usize, warm: f64, seconds: f64) -> Result<f64> {
     let bytes = Arc::new(AtomicU64::new(0));
     let stopped = Arc::new(AtomicBool::new(false));
     let mut open = Vec::new();
@@ -23,12 +23,18 @@ pub fn rate(address: SocketAddr, streams: usize, warm: f64, seconds: f64) -> Res
         open.push(stream.try_clone()?);
         let (bytes, stopped) = (bytes.clone(), stopped.clone());
         readers.push(std::thread::spawn(move || -> std::io::Result<()> {
-            let mut buffer = vec![0; BULK];
+            let mut memory = vec![0; into];
+            let mut at = 0;
             loop {
-                match stream.read(&mut buffer) {
+                let piece = &mut memory[at..];
+                let most = piece.len().min(BULK);
+                match stream.read(&mut piece[..most]) {
                     _ if stopped.load(Ordering::Relaxed) => return Ok(()),
                     Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                    Ok(count) => bytes.fetch_add(count as u64, Ordering::Relaxed),
+                    Ok(count) => {
+                        at = (at + count) % into;
+                        bytes.fetch_add(count as u64, Ordering::Relaxed)
+                    }
                     Err(error) => return Err(error),
                 };
             }

@@ -32,6 +32,8 @@ pub struct Load {
     pub until: Until,
     /// Seconds from one request of a connection to its next, at least.
     pub interval: f64,
+    /// Seconds over which the connections begin.
+    pub spread: f64,
 }
 
 /// What came of it.
@@ -114,9 +116,9 @@ fn keep_some_alive(load: Load, connections: usize) -> Result<(Vec<f64>, f64)> {
         lines.push(Line { stream, sent: 0.0, due: 0.0, waiting: false, left, got: Vec::new() });
     }
     let begin = shell::now();
-    // Starts are spread, so that connections do not march in step. The first tenth of the time is for getting warm.
+    // The first tenth of the time is for getting warm.
     for (number, line) in lines.iter_mut().enumerate() {
-        line.due = begin + load.interval * number as f64 / connections as f64;
+        line.due = begin + load.spread * number as f64 / connections as f64;
     }
     let (from, to) = match load.until {
         Until::Seconds(seconds) => (begin + seconds / 10.0, begin + seconds * 1.1),
@@ -131,7 +133,7 @@ fn keep_some_alive(load: Load, connections: usize) -> Result<(Vec<f64>, f64)> {
         }
         ensure!(now - last < PATIENCE.as_secs_f64(), "no answer for {PATIENCE:?}");
         let mut next = to.min(now + 1.0);
-        if load.interval > 0.0 || last <= begin {
+        if load.interval > 0.0 || load.spread > 0.0 || last <= begin {
             for line in lines.iter_mut().filter(|line| !line.waiting && line.left > 0) {
                 if line.due <= now { line.send()? } else { next = next.min(line.due) }
             }

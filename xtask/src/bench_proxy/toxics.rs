@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::backend::MEMORY;
 use super::contestant::{Contestant, Running};
 use super::report::{Bar, Rounds, number};
 use super::requests::{Load, Outcome, Until, keep_alive};
@@ -12,8 +13,10 @@ const TOXIC: [Contestant; 2] = [Contestant::Toxiproxy, Contestant::Squall];
 /// Requests a second, at most: what is measured is the delay, not a queue before a busy core.
 const RATE: f64 = 10_000.0;
 
-fn paced(running: &Running, connections: usize, until: Until) -> Result<Outcome> {
-    keep_alive(Load { address: running.address, connections, until, interval: connections as f64 / RATE })
+/// Starts are spread over the time that one exchange takes, so that connections do not march in step.
+fn paced(running: &Running, connections: usize, until: Until, takes: f64) -> Result<Outcome> {
+    let interval = connections as f64 / RATE;
+    keep_alive(Load { address: running.address, connections, until, interval, spread: interval.max(takes) })
 }
 
 /// The toxic for what comes from the upstream.
@@ -33,9 +36,9 @@ pub fn latency(bench: &mut Bench) -> Result<()> {
             let (asked, until) = (f64::from(delay), Until::Each(exchanges(bench.quick, delay, connections)));
             let metrics = bench.turns(&TOXIC, respond, |running| {
                 // What the way itself takes, at the same pace, is not the toxic's.
-                let base = paced(running, connections, Until::Each(5))?.quantile(0.5);
+                let base = paced(running, connections, Until::Each(5), 0.0)?.quantile(0.5);
                 add(running, "latency", 1.0, &json!({ "latency": delay }))?;
-                let outcome = paced(running, connections, until)?;
+                let outcome = paced(running, connections, until, asked / 1e3)?;
                 Ok(vec![(outcome.quantile(0.5) - base) * 1e3, (outcome.quantile(0.99) - base) * 1e3])
             })?;
             let name = format!("latency {delay} ms, {connections} connections");
@@ -71,9 +74,9 @@ pub fn jitter(bench: &mut Bench) -> Result<()> {
     let respond = bench.backend.respond;
     let (connections, each) = if bench.quick { (64, 4) } else { (200, 50) };
     let metrics = bench.turns(&TOXIC, respond, |running| {
-        let base = paced(running, connections, Until::Each(5))?.quantile(0.5);
+        let base = paced(running, connections, Until::Each(5), 0.0)?.quantile(0.5);
         add(running, "latency", 1.0, &json!({ "latency": 100, "jitter": 50 }))?;
-        let outcome = paced(running, connections, Until::Each(each))?;
+        let outcome = paced(running, connections, Until::Each(each), 0.0)?;
         let n = outcome.times.len() as f64;
         let distance = outcome.times.iter().enumerate().map(|(i, time)| {
             let asked = ((time - base - 0.05) / 0.1).clamp(0.0, 1.0);
@@ -118,9 +121,9 @@ pub fn delayed(bench: &mut Bench) -> Result<()> {
     let source = bench.backend.source;
     let (warm, seconds) = if bench.quick { (0.4, 0.3) } else { (1.0, 3.0) };
     let metrics = bench.turns(&TOXIC, source, |running| {
-        let without = bulk::rate(running.address, 1, warm, seconds)?;
+        let without = bulk::rate(running.address, 1, MEMORY, warm, seconds)?;
         add(running, "latency", 1.0, &json!({ "latency": 100 }))?;
-        let with = bulk::rate(running.address, 1, warm, seconds)?;
+        let with = bulk::rate(running.address, 1, MEMORY, warm, seconds)?;
         let resident = running.pid().map_or(Ok(0.0), plain::resident)?;
         running.api.context("no API")?.remove_toxic("bench")?;
         Ok(vec![without / 1e9, with / 1e9, with / without, resident / 1024.0])
