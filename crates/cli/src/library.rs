@@ -44,6 +44,15 @@ library![
     "game-day-step",
     "conditional-step",
     "parallel-steps",
+    "dependency-latency",
+    "dependency-down",
+    "half-open-stall",
+    "error-storm",
+    "slow-body",
+    "throttled-function",
+    "cut-stream",
+    "data-drift",
+    "expired-certificate",
 ];
 
 /// A ready experiment.

@@ -1,6 +1,6 @@
 //! `squall demo`
 
-mod edges;
+pub mod edges;
 mod learned;
 
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use squall_engine::State;
 use squall_model::Verdict;
+use squall_proxy::tls::AuthorityDir;
 use squall_shop::{Ports, Service, Shop};
 
 use self::edges::Edges;
@@ -106,7 +107,7 @@ const SCENES: [Scene; 5] = [
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     let scratch = Scratch::new()?;
-    let edges = Edges::start()?;
+    let edges = Edges::start("127.0.0.1:0", AuthorityDir::in_memory())?;
     let shop = start_through(&scratch, Ports::Free, |edge| edges.through(edge))?;
     cx.say(cx.style(Style::Bold, "A small shop is open on this machine: gateway → orders → payments → ledger, and a cache."))?;
     cx.say(format!("Five real processes; the front door is {}", shop.url(Service::Gateway)))?;

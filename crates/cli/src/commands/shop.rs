@@ -11,6 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 use squall_shop::{Edge, Ports, Service, ServiceCommand, Shop};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::demo::edges::Edges;
+use super::proxy::serve::authority_in;
 use crate::context::{CliError, Context, Style};
 
 /// Run the demo shop, to try experiments on
@@ -19,6 +21,8 @@ use crate::context::{CliError, Context, Style};
 Examples:
   squall shop up                                            in one terminal
   squall run library:process-pause                          in another: the library's defaults fit the shop
+  squall shop up --proxies                                  for experiments on the edges, such as
+  squall run library:dependency-latency
   squall run examples/first.yaml")]
 pub struct Args {
     #[command(subcommand)]
@@ -39,6 +43,9 @@ struct Up {
     /// The gateway's port; orders, payments, ledger and cache get the four that follow. 0 takes any that are free
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// Put a fault proxy on every edge and a front door with TLS before the gateway, with their API on this port: 8474 if none is given
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "8474")]
+    proxies: Option<u16>,
 }
 
 /// Does it.
@@ -61,8 +68,15 @@ fn run_up(up: &Up, cx: &Context) -> anyhow::Result<ExitCode> {
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
     let directory = Scratch::new()?;
-    let shop = start(&directory, ports)?;
+    let edges = up.proxies.map(|port| Edges::start(&format!("127.0.0.1:{port}"), authority_in(cx.state_dir()))).transpose()?;
+    let shop = start_through(&directory, ports, |edge| edges.as_ref().map_or(Ok(edge.address), |edges| edges.through(edge)))?;
     tell(cx, &shop)?;
+    if let Some(edges) = &edges {
+        let port = if up.port == 0 { 0 } else { up.port.saturating_add(FRONT) };
+        let front = edges.front(shop.address(Service::Gateway), &format!("127.0.0.1:{port}"))?;
+        edges.tell(cx)?;
+        cx.say(format!("the front door with TLS is https://{front} (squall proxy ca --pem > squall-ca.pem, for clients)"))?;
+    }
     cx.say("\nCtrl-C stops it.")?;
     runtime.block_on(async {
         tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
@@ -71,12 +85,10 @@ fn run_up(up: &Up, cx: &Context) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts the shop from this same program.
-pub fn start(directory: &Scratch, ports: Ports) -> anyhow::Result<Shop> {
-    start_through(directory, ports, |edge| Ok(edge.address))
-}
+/// The front door with TLS comes so many ports after the gateway, behind all services.
+const FRONT: u16 = 5;
 
-/// The same, with something between its services.
+/// Starts the shop from this same program, with what stands between its services, if anything does.
 pub fn start_through(directory: &Scratch, ports: Ports, through: impl FnMut(Edge) -> io::Result<SocketAddr>) -> anyhow::Result<Shop> {
     let program = std::env::current_exe()?;
     Shop::start_through(&program, directory.path(), ports, through).map_err(|error| {

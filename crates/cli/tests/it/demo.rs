@@ -120,6 +120,36 @@ fn the_shop_closes_in_order_on_sigterm() {
 }
 
 #[test]
+fn the_shop_may_have_a_proxy_on_every_edge_and_a_front_door_with_tls() {
+    let field = Field::new();
+    let mut up = start(&field, &["shop", "up", "--port", "0", "--proxies", "0"]);
+    let mut lines = BufReader::new(up.0.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut after = |mark: &str| {
+        let line = lines.find(|line| line.contains(mark)).unwrap_or_else(|| panic!("nothing says `{mark}`"));
+        let (_, rest) = line.split_once(mark).expect("it is in the line");
+        rest.split([' ', ':']).take(2).collect::<Vec<_>>().join(":")
+    };
+    let (api, front) = (after("Toxiproxy's API at http://"), after("TLS is https://"));
+    let listed = field.squall().args(["proxy", "list"]).env("TOXIPROXY_URL", format!("http://{api}")).output().expect("ran");
+    for proxy in ["gateway-orders", "gateway-cache", "orders-payments", "payments-ledger", "front"] {
+        assert!(text(&listed).contains(proxy), "{}", text(&listed));
+    }
+    let pem = field.squall().args(["proxy", "ca", "--pem"]).output().expect("ran");
+    let ca = field.write("ca.pem", &text(&pem)).display().to_string();
+    let probe = format!(
+        "apiVersion: squall.dev/v1\nkind: Experiment\nmetadata: {{ name: front }}\nspec:\n  hypothesis:\n    statement: The door is good.\n    \
+         probes:\n      - name: door\n        http: {{ url: \"https://{front}/products\", tls: {{ ca: {ca} }} }}\n        \
+         expect: {{ eq: 200 }}\n  steady: {{ for: 500ms, every: 100ms }}\n  method:\n    - name: late\n      fault: proxy.latency\n      \
+         target: {{ proxy: {{ api: \"http://{api}\", name: front }} }}\n      with: {{ delay: 5ms }}\n      for: 500ms\n  \
+         recovery: {{ within: 10s, stable: 300ms }}\n"
+    );
+    let ran = field.run(&probe);
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran));
+    up.signal(Signal::TERM);
+    assert_eq!(up.finish().0, Some(0));
+}
+
+#[test]
 fn the_library_is_searched_shown_and_copied() {
     let field = Field::new();
     let say = |args: &[&str]| {

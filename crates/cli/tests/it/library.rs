@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use squall_proxy::api::{Api, ApiOptions};
+use squall_proxy::tls::AuthorityDir;
+use squall_proxy::{Control, Happened, Options};
 use squall_shop::{Ports, Service, Shop};
 
 use crate::field::{Field, Victim, text, wait_within};
@@ -15,6 +18,14 @@ struct Market {
     // Dropped first: the shop writes into the field.
     shop: Shop,
     field: Field,
+    edges: Option<Edges>,
+}
+
+/// Fault proxies on the shop's edges, and a front door with TLS.
+struct Edges {
+    control: Control,
+    api: Api,
+    authority: AuthorityDir,
 }
 
 impl Market {
@@ -22,7 +33,39 @@ impl Market {
         let field = Field::new();
         let program = Path::new(env!("CARGO_BIN_EXE_squall"));
         let shop = Shop::start(program, &field.path("shop"), Ports::Free).expect("a shop");
-        Self { shop, field }
+        Self { shop, field, edges: None }
+    }
+
+    /// The same, with a proxy on every edge.
+    fn with_proxies() -> Self {
+        let field = Field::new();
+        let program = Path::new(env!("CARGO_BIN_EXE_squall"));
+        let authority = AuthorityDir::in_memory();
+        let control = Control::start(&Options { authority: authority.clone(), ..Options::default() }).expect("threads");
+        let api = Api::start(control.clone(), "127.0.0.1:0", ApiOptions::default()).expect("a port");
+        let through = |edge: squall_shop::Edge| {
+            let proxy = control.proxy(&format!("{}-{}", edge.from.name(), edge.to.name()), &edge.address.to_string());
+            proxy.and_then(|proxy| proxy.listen()).map_err(std::io::Error::other)?.parse().map_err(std::io::Error::other)
+        };
+        let shop = Shop::start_through(program, &field.path("shop"), Ports::Free, through).expect("a shop");
+        let front = control.proxy("front", &shop.address(Service::Gateway).to_string()).expect("a port");
+        front.tls("upstream=plain").expect("it terminates TLS");
+        Self { shop, field, edges: Some(Edges { control, api, authority }) }
+    }
+
+    fn edges(&self) -> &Edges {
+        self.edges.as_ref().expect("this shop has proxies")
+    }
+
+    /// What experiments on edges are given: where the API is, and what users ask for.
+    fn api_and(&self, page: &str) -> Vec<(&'static str, String)> {
+        vec![("api", format!("http://{}", self.edges().api.address())), ("url", self.at(Service::Gateway, page))]
+    }
+
+    /// How many requests got the fault of a rule.
+    fn hits(&self) -> usize {
+        let events = self.edges().control.events().after(0);
+        events.iter().filter(|event| matches!(&event.what, Happened::Decided { fault, .. } if fault.is_some())).count()
     }
 
     fn at(&self, service: Service, path: &str) -> String {
@@ -42,6 +85,13 @@ impl Market {
         self.command(name, set).output().expect("ran")
     }
 
+    /// No proxy has a toxic or a rule left, and all of them listen.
+    fn edges_are_whole(&self, name: &str) {
+        for proxy in self.edges.iter().flat_map(|edges| edges.control.list()) {
+            assert!(proxy.enabled && proxy.toxics.is_empty() && proxy.rules.is_empty(), "{name}: {proxy:?}");
+        }
+    }
+
     /// The verdict is as expected, nothing is in force, and the shop's services all answer.
     fn expect(&self, name: &str, code: i32, output: &Output) {
         assert_eq!(output.status.code(), Some(code), "{name}: {}", text(output));
@@ -57,6 +107,7 @@ impl Market {
         for injection in injections {
             assert!(!injection["by"].is_null() && injection["stuck"] != true, "{name}: {injection}");
         }
+        self.edges_are_whole(name);
         for service in Service::ALL {
             wait_within(Duration::from_secs(10), "every service answers", || healthy(self.shop.address(service)));
         }
@@ -95,14 +146,14 @@ fn short(with: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
 const CALM: [(&str, &str); 3] = [("limit", "3s"), ("errors", "20%"), ("for", "3s")];
 
 macro_rules! experiments {
-    ($($name:literal => $test:ident $run:expr;)*) => {
-        /// The experiments that are tested here.
-        const TESTED: &[&str] = &[$($name),*];
+    ($list:ident, $open:expr; $($name:literal => $test:ident $run:expr;)*) => {
+        /// Experiments that are tested here.
+        const $list: &[&str] = &[$($name),*];
 
         $(
             #[test]
             fn $test() {
-                let market = Market::open();
+                let market = $open();
                 let run: fn(&Market, &str) = $run;
                 run(&market, $name);
             }
@@ -130,6 +181,7 @@ fn products(market: &Market) -> Vec<(&'static str, String)> {
 }
 
 experiments! {
+    TESTED, Market::open;
     "process-kill" => a_killed_process_is_back_in_time |m, name| {
         held(m, name, on(m, Service::Payments, (Service::Payments, "/healthz")), &[("back", "4s")]);
         assert_eq!(m.shop.restarts(Service::Payments), 1);
@@ -237,6 +289,55 @@ experiments! {
     };
 }
 
+experiments! {
+    TESTED_ON_EDGES, Market::with_proxies;
+    "dependency-latency" => a_slow_way_to_payments_makes_checkouts_slower_and_none_fail |m, name| {
+        let more = [CALM.as_slice(), &[("delay", "100ms"), ("jitter", "20ms")]].concat();
+        held(m, name, m.api_and("/checkout"), &more);
+    };
+    "dependency-down" => products_are_shown_while_nothing_listens_where_the_cache_was |m, name| {
+        held(m, name, m.api_and("/products"), &CALM);
+    };
+    "half-open-stall" => products_are_shown_while_the_cache_is_silent |m, name| {
+        held(m, name, m.api_and("/products"), &CALM);
+    };
+    "error-storm" => hardly_a_buyer_notices_a_storm_of_503 |m, name| {
+        held(m, name, m.api_and("/checkout"), &CALM);
+        assert!(m.hits() > 0);
+    };
+    "slow-body" => a_catalogue_that_comes_drop_by_drop_has_no_limit |m, name| {
+        deviated(m, name, m.api_and("/catalogue"), &[("for", "6s")]);
+        assert!(m.hits() > 0);
+    };
+    "throttled-function" => calls_above_a_rate_are_lost_by_callers_that_do_not_wait |m, name| {
+        deviated(m, name, m.api_and("/checkout"), &[("for", "4s"), ("rate", "20/s"), ("calls", "2/s"), ("burst", "2")]);
+        assert!(m.hits() > 0);
+    };
+    "cut-stream" => half_a_catalogue_is_taken_for_the_whole |m, name| {
+        deviated(m, name, m.api_and("/catalogue"), &[("for", "3s")]);
+        assert!(m.hits() > 0);
+    };
+    "data-drift" => a_price_that_drifts_is_shown_as_it_comes |m, name| {
+        deviated(m, name, m.api_and("/products"), &[("for", "3s")]);
+        assert!(m.hits() > 0);
+    };
+    "expired-certificate" => kept_connections_outlive_a_certificate_and_the_probe_sees_it_expired |m, name| {
+        let edges = m.edges();
+        let ca = m.field.write("ca.pem", &edges.authority.get().expect("an authority").pem());
+        let address = edges.control.handle("front").listen().expect("it listens");
+        let set = vec![
+            ("api", format!("http://{}", edges.api.address())),
+            ("url", format!("https://{address}/products")),
+            ("address", address),
+            ("ca", ca.display().to_string()),
+        ];
+        held(m, name, set, &[("for", "3s")]);
+        let output = m.field.squall().args(["show", "latest", "--events", "--output", "json"]).output().expect("ran");
+        let seen = String::from_utf8_lossy(&output.stdout);
+        assert!(seen.contains("\"expired\"") && seen.contains("\"none\""), "{seen}");
+    };
+}
+
 #[test]
 fn every_file_of_the_library_is_run_here() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../../library");
@@ -244,6 +345,6 @@ fn every_file_of_the_library_is_run_here() {
         .expect("the library")
         .filter_map(|file| file.expect("a file").file_name().to_string_lossy().strip_suffix(".yaml").map(str::to_owned))
         .collect();
-    let tested: BTreeSet<String> = TESTED.iter().map(|name| (*name).to_owned()).collect();
+    let tested: BTreeSet<String> = TESTED.iter().chain(TESTED_ON_EDGES).map(|name| (*name).to_owned()).collect();
     assert_eq!(tested, files);
 }

@@ -1,26 +1,29 @@
-//! The proxies between the demo's services.
+//! The proxies between the shop's services.
 
 use std::io;
 use std::net::SocketAddr;
 
-use serde_json::json;
 use squall_proxy::api::{Api, ApiOptions};
+use squall_proxy::control::{NewProxy, parse_tls};
+use squall_proxy::tls::AuthorityDir;
 use squall_proxy::{Control, Happened, Options};
 use squall_shop::Edge;
 
-use crate::context::Context;
+use crate::context::{CliError, Context};
 
-/// A fault proxy on each edge, in this process, with its API on a free port. They are gone with it.
+/// A fault proxy on each edge, in this process, with its API. They are gone with it.
 pub struct Edges {
     control: Control,
     api: Api,
 }
 
 impl Edges {
-    /// Without any edge yet.
-    pub fn start() -> anyhow::Result<Self> {
-        let control = Control::start(&Options::default())?;
-        let api = Api::start(control.clone(), "127.0.0.1:0", ApiOptions::default())?;
+    /// Without any edge yet; the API listens there.
+    pub fn start(api: &str, authority: AuthorityDir) -> anyhow::Result<Self> {
+        let control = Control::start(&Options { authority, ..Options::default() })?;
+        let api = Api::start(control.clone(), api, ApiOptions::default()).map_err(|error| {
+            CliError::failed(format!("the proxies' API cannot listen: {error}"), "another port for it: --proxies 8475".to_owned())
+        })?;
         Ok(Self { control, api })
     }
 
@@ -28,10 +31,15 @@ impl Edges {
     pub fn through(&self, edge: Edge) -> io::Result<SocketAddr> {
         let name = format!("{}-{}", edge.from.name(), edge.to.name());
         let proxy = self.control.proxy(&name, &edge.address.to_string()).map_err(io::Error::other)?;
-        // A connection is read as HTTP if there was a rule when it was opened, and the shop keeps its connections.
-        let rule = serde_json::from_value(json!({ "name": "http", "fault": "http.abort", "with": { "status": 503 }, "percent": "0%" }))?;
-        self.control.add_rule(&name, rule).map_err(io::Error::other)?;
         proxy.listen().map_err(io::Error::other)?.parse().map_err(io::Error::other)
+    }
+
+    /// A front door with TLS, `front` by name: ends it with a certificate of the authority. Where it listens.
+    pub fn front(&self, gateway: SocketAddr, listen: &str) -> anyhow::Result<String> {
+        let tls = Some(parse_tls("upstream=plain")?);
+        let front = NewProxy { listen: listen.to_owned(), tls, ..NewProxy::new("front", &gateway.to_string()) };
+        let made = self.control.create(front).map_err(|error| CliError::failed(format!("the front door with TLS: {error}"), None))?;
+        Ok(made.listen)
     }
 
     /// How many requests the rules of experiments matched, and how many of them got this fault.
