@@ -3,8 +3,10 @@
 
 mod churn;
 mod experiment;
+mod guide;
 mod http;
 mod http2;
+mod http_bodies;
 mod http_conformance;
 mod http_leaving;
 mod http_messages;

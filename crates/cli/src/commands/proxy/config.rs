@@ -136,11 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn the_file_in_the_documentation_is_good() {
-        let text = include_str!("../../../../../docs/toxiproxy.md");
-        let (_, rest) = text.split_once("```yaml\n").expect("a file");
-        let yaml = rest.split("```").next().expect("its end").replace("upstream:", "enabled: false\n  upstream:");
-        assert_eq!(lines(&yaml), Vec::<String>::new());
+    fn the_files_in_the_documentation_are_good() {
+        for text in [include_str!("../../../../../docs/toxiproxy.md"), include_str!("../../../../../docs/proxy.md")] {
+            let (_, rest) = text.split_once("```yaml\n- name:").expect("a file");
+            let yaml =
+                format!("- name:{}", rest.split("```").next().expect("its end")).replace("  upstream:", "  enabled: false\n  upstream:");
+            assert_eq!(lines(&yaml), Vec::<String>::new());
+        }
     }
 
     #[test]
