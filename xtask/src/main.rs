@@ -10,6 +10,7 @@ mod overhead;
 mod reaction;
 mod shell;
 mod test;
+mod vm;
 
 use clap::{Parser, Subcommand};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::shell;
+use crate::{shell, vm};
 
 /// Set for the process inside; the programs that were found outside are handed on beside it.
 const INSIDE: &str = "BENCH_PROXY_INSIDE";
@@ -21,6 +21,29 @@ pub fn outside() -> bool {
 /// A program that was found outside.
 pub fn given(name: &str) -> Option<PathBuf> {
     std::env::var_os(format!("{INSIDE}_{name}")).map(PathBuf::from)
+}
+
+/// Runs this program again in a virtual machine, where a process may have as many descriptors as it needs.
+pub fn enter_vm(squall: &Path) -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--vm").collect();
+    vm::Machine {
+        programs: &[
+            (std::env::current_exe()?, "xtask"),
+            (squall.to_owned(), "squall"),
+            (vm::which("setpriv")?, "setpriv"),
+            (vm::which("prlimit")?, "prlimit"),
+        ],
+        line: &format!("{INSIDE}=1 {INSIDE}_SQUALL=/bin/squall {INSIDE}_EMULATED=1 xtask {}", words.join(" ")),
+        descriptors: 200_000,
+        cores: 2,
+        memory_mib: 4096,
+    }
+    .run()
+}
+
+/// Whether the processor is emulated: what takes time there says nothing.
+pub fn emulated() -> bool {
+    given("EMULATED").is_some()
 }
 
 /// Becomes `unshare`, which runs this program again inside. Returns where that cannot be had.

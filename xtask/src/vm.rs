@@ -1,0 +1,146 @@
+//! A machine of its own for what this one does not let a process do: QEMU with Debian's kernel and an initramfs of the
+//! programs that are needed. It is emulated in software: some ten times slower than the machine that it runs on.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell;
+
+/// Where the kernel is kept from one time to the next.
+const KEPT: &str = "target/vm";
+const KERNEL: &str = "linux-image-cloud-amd64";
+/// The line that the machine ends with.
+const ENDED: &str = "vm: ended with ";
+
+/// What runs in it.
+pub struct Machine<'a> {
+    /// Programs to take along: where they are, and what they are called inside (in `/bin`).
+    pub programs: &'a [(PathBuf, &'a str)],
+    /// A line for the shell.
+    pub line: &'a str,
+    /// Descriptors that a process may have.
+    pub descriptors: u32,
+    pub cores: u32,
+    pub memory_mib: u32,
+}
+
+impl Machine<'_> {
+    /// Boots, runs the line, shows what it says, and ends.
+    pub fn run(&self) -> Result<()> {
+        for (program, package) in [("qemu-system-x86_64", "qemu-system-x86"), ("busybox", "busybox-static"), ("cpio", "cpio")] {
+            if !shell::has(program) {
+                bail!("`{program}` is missing: install the Debian package {package}");
+            }
+        }
+        let kernel = kernel()?;
+        let work = tempfile::tempdir()?;
+        let initramfs = self.initramfs(work.path())?;
+        let mut qemu = shell::command("qemu-system-x86_64");
+        qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
+        // KVM would be faster, and fails in strange ways inside other virtual machines.
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max"]);
+        qemu.args(["-smp", &self.cores.to_string(), "-m", &self.memory_mib.to_string()]);
+        qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+        qemu.args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]);
+        let mut child = qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("qemu-system-x86_64")?;
+        let mut status = None;
+        for line in BufReader::new(child.stdout.take().context("no output")?).split(b'\n') {
+            let line = String::from_utf8_lossy(&line?).trim_end().to_owned();
+            match line.strip_prefix(ENDED) {
+                Some(code) => status = Some(code.to_owned()),
+                None => shell::say(&line),
+            }
+        }
+        child.wait()?;
+        match status.as_deref() {
+            Some("0") => Ok(()),
+            Some(code) => bail!("it ended with {code}, inside"),
+            None => bail!("the machine ended before what it ran"),
+        }
+    }
+
+    fn initramfs(&self, work: &Path) -> Result<PathBuf> {
+        let root = work.join("root");
+        // Programs of this project look for its root.
+        for dir in [PathBuf::from("bin"), "proc".into(), "sys".into(), "dev".into(), "tmp".into(), inside(&shell::root())] {
+            std::fs::create_dir_all(root.join(dir))?;
+        }
+        let busybox = (which("busybox")?, "busybox");
+        let mut libraries = BTreeSet::new();
+        for (path, name) in self.programs.iter().chain([&busybox]) {
+            std::fs::copy(path, root.join("bin").join(name)).with_context(|| path.display().to_string())?;
+            libraries.extend(libraries_of(path)?);
+        }
+        for library in libraries {
+            let to = root.join(inside(&library));
+            std::fs::create_dir_all(to.parent().context("a library in no directory")?)?;
+            std::fs::copy(&library, to)?;
+        }
+        let init = format!(
+            "#!/bin/busybox sh\n\
+             for name in $(/bin/busybox --list); do [ -e /bin/$name ] || /bin/busybox ln -s busybox /bin/$name; done\n\
+             export PATH=/bin HOME=/tmp\n\
+             mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp\n\
+             ulimit -Hn {0}; ulimit -Sn {0}\n\
+             {1}\n\
+             echo; echo \"{ENDED}$?\"\n\
+             poweroff -f\n",
+            self.descriptors, self.line
+        );
+        std::fs::write(root.join("init"), init)?;
+        shell::run_quietly(shell::command("chmod").arg("+x").arg(root.join("init")))?;
+        let file = work.join("initramfs");
+        let pack = format!("cd '{}' && find . | cpio --quiet -o -H newc > '{}'", root.display(), file.display());
+        shell::run_quietly(shell::command("sh").args(["-c", &pack]))?;
+        Ok(file)
+    }
+}
+
+/// A path below another root.
+fn inside(path: &Path) -> PathBuf {
+    path.strip_prefix("/").unwrap_or(path).to_owned()
+}
+
+/// Where a program of the PATH is.
+pub fn which(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
+    found.with_context(|| format!("`{program}` is missing"))
+}
+
+/// What the dynamic linker would load with it.
+fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = shell::output(shell::command("ldd").arg(program))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // `libc.so.6 => /lib/libc.so.6 (0x…)`, and the linker itself by its path; a static program has none.
+    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
+}
+
+/// Debian's kernel for virtual machines, fetched by `apt-get` the first time.
+fn kernel() -> Result<PathBuf> {
+    let kept = shell::root().join(KEPT);
+    let found = || -> Option<PathBuf> {
+        let files = std::fs::read_dir(kept.join("boot")).ok()?;
+        files
+            .filter_map(|file| Some(file.ok()?.path()))
+            .find(|path| path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"vmlinuz")))
+    };
+    if let Some(kernel) = found() {
+        return Ok(kernel);
+    }
+    std::fs::create_dir_all(&kept)?;
+    let text = shell::output(shell::command("apt-cache").args(["depends", "--important", KERNEL]))?;
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    let package = text.split_whitespace().find(|word| word.starts_with("linux-image-") && *word != KERNEL);
+    let package = package.with_context(|| format!("apt knows no {KERNEL}: run `apt-get update`"))?;
+    shell::run_quietly(shell::command("apt-get").args(["download", "-qq", package]).current_dir(&kept))?;
+    let debs: Vec<PathBuf> = std::fs::read_dir(&kept)?.filter_map(|file| Some(file.ok()?.path())).collect();
+    let deb = debs.iter().find(|path| path.extension().is_some_and(|end| end == "deb")).context("apt-get downloaded nothing")?;
+    shell::run_quietly(shell::command("dpkg-deb").arg("--extract").arg(deb).arg(&kept))?;
+    std::fs::remove_file(deb)?;
+    found().with_context(|| format!("{package} has no kernel in it"))
+}
