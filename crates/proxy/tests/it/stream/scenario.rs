@@ -43,6 +43,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         waits(0.5, one("heartbeatOnly", "stream.heartbeatOnly", json!({"after": 2, "every": "100ms", "for": "500ms"}))),
         one("fragment", "stream.fragment", json!({"bytes": 19})),
         one("cutInEvent", "stream.cutInEvent", json!({"after": 2})),
+        one("resetInEvent", "stream.cutInEvent", json!({"after": 2, "how": "reset"})),
         one("cutInCharacter", "stream.cutInCharacter", json!({})),
         one("missingEnd", "stream.missingEnd", json!({})),
         one("missingFinish", "stream.missingEnd", json!({"before": "finishReason"})),
