@@ -84,6 +84,8 @@ pub enum Happened {
     Handshake {
         /// The name that the client asked for.
         server_name: Option<String>,
+        /// The rule that hit it.
+        rule: Option<String>,
         /// The fault that was shown to it, as `tls.expired`.
         fault: Option<String>,
         /// The error, where it failed.

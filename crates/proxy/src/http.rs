@@ -9,7 +9,7 @@
 //! Each client connection has an upstream connection of its own, opened with its first request that goes there. A message
 //! that two readers could take for two different things is answered with 400 and passed on to nobody.
 
-mod attempts;
+pub(crate) mod attempts;
 pub(crate) mod fault;
 pub(crate) mod head;
 pub(crate) mod plan;

@@ -335,6 +335,7 @@ experiments! {
         let output = m.field.squall().args(["show", "latest", "--events", "--output", "json"]).output().expect("ran");
         let seen = String::from_utf8_lossy(&output.stdout);
         assert!(seen.contains("\"expired\"") && seen.contains("\"none\""), "{seen}");
+        assert!(seen.contains(" handshakes got the fault"), "{seen}");
     };
 }
 

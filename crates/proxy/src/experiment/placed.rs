@@ -122,7 +122,7 @@ impl Placed {
         let Ok(events) = Client(&self.api).text(Method::GET, &["events"], None).await else { return String::new() };
         let events =
             events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|event| event["proxy"] == *self.proxy);
-        let (mut seen, mut hit) = (0_u64, 0_u64);
+        let (mut seen, mut hit, mut handshakes) = (0_u64, 0_u64, 0_u64);
         for event in events {
             let what = &event["what"];
             let (about, applied) = match &self.what {
@@ -130,12 +130,14 @@ impl Placed {
                 What::Rule(name) => (what["kind"] == "decided" && what["rule"] == **name, !what["fault"].is_null()),
                 What::Disabled => (false, false),
             };
+            handshakes += u64::from(matches!(&self.what, What::Rule(name) if what["kind"] == "handshake" && what["rule"] == **name));
             seen += u64::from(about);
             hit += u64::from(about && applied);
         }
         match (&self.what, seen) {
             (What::Toxic(_), 0) => "; no connection has met it".into(),
             (What::Toxic(_), _) => format!("; it works on {hit} of the {seen} connections that met it"),
+            (What::Rule(_), _) if handshakes > 0 => format!("; {handshakes} handshakes got the fault"),
             (What::Rule(_), 0) => "; nothing has matched it".into(),
             (What::Rule(_), _) => format!("; {hit} of {seen} that matched got the fault"),
             (What::Disabled, _) => String::new(),

@@ -11,7 +11,7 @@ const GENERATION: usize = 50_000;
 /// A key is kept as 64 bits of a hash that nobody outside can foresee, so that a key's length does not matter: 32 bytes and
 /// some for each, 5 MB at most. Of 100,000 keys some two share a count with a probability of 3 in 10¹⁰.
 #[derive(Debug, Default)]
-pub(super) struct Attempts {
+pub(crate) struct Attempts {
     hash: RandomState,
     /// Seen since the last change of generations.
     young: HashMap<u64, u64>,
@@ -21,7 +21,7 @@ pub(super) struct Attempts {
 
 impl Attempts {
     /// How often this key was seen before.
-    pub(super) fn count(&mut self, key: &[u8]) -> u64 {
+    pub(crate) fn count(&mut self, key: &[u8]) -> u64 {
         let key = self.hash.hash_one(key);
         if let Some(count) = self.young.get_mut(&key) {
             *count += 1;

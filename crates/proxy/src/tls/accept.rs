@@ -159,7 +159,7 @@ pub async fn greet<'a, S: End>(mut stream: S, tls: &'a CompiledTls, facts: &Fact
             Plan::Handshake(_) => None,
         };
         if let Some(Answer { bytes, cut }) = over {
-            record(facts, hello.server_name.as_deref(), Some(rule.fault), None);
+            record(facts, hello.server_name.as_deref(), Some(rule), None);
             // A client that left does not need the answer.
             let _ = stream.write_all(bytes).await;
             end(stream, *cut).await;
@@ -268,13 +268,13 @@ impl<S: End> Pending<'_, S> {
             match (interrupt.after, interrupt.then) {
                 (Stage::ServerHello, then) => after_server_hello = Some(then),
                 (Stage::ClientHello, Then::End(cut)) => {
-                    record(&facts, name.as_deref(), fault, None);
+                    record(&facts, name.as_deref(), rule, None);
                     end(stream, cut).await;
                     return Err(TlsError::Fault(fault.unwrap_or_default()));
                 }
                 (Stage::ClientHello, Then::Wait(time)) => {
                     if let Err(error) = silence(&mut stream, time).await {
-                        record(&facts, name.as_deref(), fault, Some(error.to_string()));
+                        record(&facts, name.as_deref(), rule, Some(error.to_string()));
                         return Err(fault.map_or(TlsError::Left, TlsError::Fault));
                     }
                 }
@@ -284,12 +284,12 @@ impl<S: End> Pending<'_, S> {
         let started = StartHandshake::from_parts(accepted, wire).into_stream(Arc::new(config));
         match started.into_fallible().await {
             Ok(session) => {
-                record(&facts, name.as_deref(), fault, None);
+                record(&facts, name.as_deref(), rule, None);
                 let alpn = session.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
                 Ok((Terminated::new(session, terms.truncate), alpn))
             }
             Err((error, wire)) => {
-                record(&facts, name.as_deref(), fault, Some(error.to_string()));
+                record(&facts, name.as_deref(), rule, Some(error.to_string()));
                 let cut = match after_server_hello {
                     Some(Then::End(cut)) => cut,
                     _ => Cut::Close,
@@ -340,9 +340,11 @@ fn server_config(terms: &Terms, key: Arc<CertifiedKey>, alpn: Vec<Vec<u8>>, faul
     Ok(config)
 }
 
-fn record(facts: &Facts<'_>, server_name: Option<&str>, fault: Option<&str>, error: Option<String>) {
+fn record(facts: &Facts<'_>, server_name: Option<&str>, rule: Option<&Rule>, error: Option<String>) {
     if facts.events.keeps() {
-        let what = Happened::Handshake { server_name: server_name.map(str::to_owned), fault: fault.map(str::to_owned), error };
+        let server_name = server_name.map(str::to_owned);
+        let (rule, fault) = rule.map(|rule| (rule.name.clone(), rule.fault.to_owned())).unzip();
+        let what = Happened::Handshake { server_name, rule, fault, error };
         facts.events.record(facts.proxy, facts.connection, what);
     }
 }

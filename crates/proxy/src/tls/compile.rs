@@ -1,6 +1,5 @@
 //! The `tls` block and the `tls.*` rules of a proxy, made ready; and which rule hits which connection.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +15,8 @@ use super::plan::Plan;
 use super::spec::{TlsSpec, UpstreamTls};
 use crate::decide::{Decider, Purpose};
 use crate::http::Arms;
+use crate::http::attempts::Attempts;
 use crate::rule::{MatchSpec, RuleSpec, StickySpec};
-
-/// Keys whose attempts are counted; when there are more, counting starts anew.
-const COUNTED: usize = 100_000;
 
 /// A rule or the `tls` block says something that cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +65,7 @@ pub(crate) struct Rule {
     by_client: bool,
     attempts: Option<u64>,
     decider: Decider,
-    seen: Mutex<HashMap<Vec<u8>, u64>>,
+    seen: Mutex<Attempts>,
     matched: AtomicU64,
     injected: AtomicU64,
     controlled: AtomicU64,
@@ -217,13 +214,7 @@ impl Rule {
 
     /// How often this key was seen before.
     fn count(&self, key: &[u8]) -> u64 {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= COUNTED && !seen.contains_key(key) {
-            seen.clear();
-        }
-        let count = seen.entry(key.to_vec()).or_default();
-        *count += 1;
-        *count - 1
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).count(key)
     }
 }
 

@@ -50,6 +50,9 @@ fn hint(error: &ControlError) -> Option<String> {
             "each proxy has a name and an upstream: { name: redis, listen: localhost:26379, upstream: localhost:6379 }"
         }
         ControlError::ToxicType => return Some(format!("a toxic is one of {}", squall_model::quoted(squall_proxy::Toxic::TYPES))),
+        ControlError::Attribute(_) => {
+            "attributes are plain numbers in units of their own, as `latency=200` for 200 ms; `squall explain toxics` has them all"
+        }
         ControlError::Stream => "stream: upstream (towards the server) or downstream (towards the client)",
         ControlError::ToxicExists | ControlError::RuleExists => "give each a name of its own: name: second",
         ControlError::Upstream(_) => "an address is host:port, [v6]:port or unix:/path",
@@ -154,6 +157,8 @@ mod tests {
         assert!(found[0].starts_with("x:2:3: missing required field: upstream (hint: "), "{found:?}");
         let found = lines("- { name: a, upstream: \"localhost:1\", toxics: [{ type: slow }] }\n");
         assert!(found[0].starts_with("x:1:3: invalid toxic type (hint: a toxic is one of `latency`"), "{found:?}");
+        let found = lines("- { name: a, upstream: \"localhost:1\", toxics: [{ type: latency, attributes: { latency: 200ms } }] }\n");
+        assert!(found[0].contains("plain numbers in units of their own"), "{found:?}");
         assert!(lines("name: a")[0].starts_with("x:1:1: a list of proxies is expected"));
     }
 }

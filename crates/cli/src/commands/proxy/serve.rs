@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 
 use serde_json::Value;
 use squall_proxy::api::{Access, Api, ApiOptions, VERSION};
@@ -53,8 +53,17 @@ pub fn serve(plan: &Plan, log: Log, prepare: impl FnOnce(&Control) -> anyhow::Re
     let (sender, notices) = mpsc::channel();
     let options = Options { workers: plan.workers, seed, events: plan.events, authority: plan.authority.clone() };
     let control = Control::start_with(&options, Notices::to(sender))?;
-    let teller = std::thread::Builder::new().name("notices".into()).spawn(move || tell(&notices, log))?;
-    prepare(&control)?;
+    let prepared = prepare(&control);
+    // What is there from the start is told before it is said to be ready.
+    for notice in notices.try_iter() {
+        tell(notice, log);
+    }
+    prepared?;
+    let teller = std::thread::Builder::new().name("notices".into()).spawn(move || {
+        for notice in notices {
+            tell(notice, log);
+        }
+    })?;
     let api = plan.api.as_deref().map(|listen| start_api(&control, listen, plan, log)).transpose()?;
     log.line(Level::Info, "Ready", &[("seed", seed.into())]);
     runtime.block_on(async {
@@ -94,18 +103,16 @@ fn start_api(control: &Control, listen: &str, plan: &Plan, log: Log) -> anyhow::
     Ok(api)
 }
 
-fn tell(notices: &Receiver<Notice>, log: Log) {
-    for notice in notices {
-        match notice {
-            Notice::Started { proxy, listen, upstream } => {
-                log.line(Level::Info, "Started proxy", &[("name", proxy.into()), ("listen", listen.into()), ("upstream", upstream.into())]);
-            }
-            Notice::Stopped { proxy, listen } => {
-                log.line(Level::Info, "Terminated proxy", &[("name", proxy.into()), ("listen", listen.into())]);
-            }
-            Notice::Expired { proxy, name } => {
-                log.line(Level::Info, "Removed, as its time is over", &[("name", proxy.into()), ("fault", name.into())]);
-            }
+fn tell(notice: Notice, log: Log) {
+    match notice {
+        Notice::Started { proxy, listen, upstream } => {
+            log.line(Level::Info, "Started proxy", &[("name", proxy.into()), ("listen", listen.into()), ("upstream", upstream.into())]);
+        }
+        Notice::Stopped { proxy, listen } => {
+            log.line(Level::Info, "Terminated proxy", &[("name", proxy.into()), ("listen", listen.into())]);
+        }
+        Notice::Expired { proxy, name } => {
+            log.line(Level::Info, "Removed, as its time is over", &[("name", proxy.into()), ("fault", name.into())]);
         }
     }
 }
