@@ -63,7 +63,7 @@ fn draw(out: &mut String, line: &Line, y: f64) {
         r#"<text class="row" x="{:.1}" y="{:.1}" text-anchor="end">{}<title>{}</title></text>"#,
         LEFT - 8.0,
         y + 12.0,
-        esc(&clip(&line.label, 20)),
+        esc(&clip(&line.label, 18)),
         esc(&line.label)
     );
     let _ = write!(out, r#"<path class="base" d="M{LEFT} {0:.1}H{1:.1}"/>"#, y + 8.0, Times::end());
