@@ -23,9 +23,10 @@ pub use fault::KINDS;
 pub use head::Malformed;
 #[cfg(test)]
 pub(crate) use plan::Asked;
+pub(crate) use planned::through;
 pub use rules::Arms;
 pub(crate) use rules::RuleSet;
-pub(crate) use session::Connect;
+pub(crate) use session::{Connect, serve as serve_one};
 pub(crate) use two::serve as serve_two;
 
 use std::net::IpAddr;

@@ -44,6 +44,8 @@ pub mod data;
 pub mod decide;
 pub mod events;
 pub mod experiment;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 mod relay;
 pub mod rule;

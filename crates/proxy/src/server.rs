@@ -1,5 +1,6 @@
 //! Proxies at work: worker threads, what they listen on, and what each open connection follows.
 
+mod apart;
 mod connection;
 mod layers;
 mod route;
@@ -11,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub(crate) use apart::apart;
 pub(crate) use connection::Connection;
 pub(crate) use layers::Layers;
 pub use layers::RuleError;

@@ -141,6 +141,11 @@ fn end_of_head(bytes: &[u8], searched: usize) -> Result<Option<usize>, Malformed
 }
 
 fn check_line_ends(head: &[u8]) -> Result<(), Malformed> {
+    // `httparse` passes over empty lines here. A server may, for old clients, and whoever reads requests has done so by now; in
+    // front of a response there is no place for any.
+    if head.starts_with(b"\r\n") {
+        return Err(Malformed::Head);
+    }
     for at in memchr::memchr2_iter(b'\n', b'\r', head) {
         let good = match head[at] {
             b'\n' => at > 0 && head[at - 1] == b'\r',
@@ -391,6 +396,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n", Malformed::Head),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", Malformed::Head),
             ("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", Malformed::LineEnd),
+            ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Malformed::Head),
             ("GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n", Malformed::LineEnd),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Malformed::Host),
             ("GET / HTTP/1.1\r\n\r\n", Malformed::Host),
@@ -454,6 +460,11 @@ mod tests {
         assert_eq!(framing("HTTP/1.1 200\r\n\r\n", "GET"), Framing::UntilClose);
         assert_eq!(framing("HTTP/1.1 200 OK\r\n\r\n", "CONNECT"), Framing::Tunnel);
         assert_eq!(framing("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n", "GET"), Framing::Tunnel);
+    }
+
+    #[test]
+    fn an_empty_line_in_front_of_a_response_is_refused() {
+        assert_eq!(response(b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0, b"GET"), Err(Malformed::Head));
     }
 
     #[test]

@@ -378,6 +378,7 @@ fn frame(request: &Head, response: &Head, plan: &Plan, faults: &mut [Box<dyn Bod
         }
         _ => {
             edits.push(FieldEdit::Remove("content-length".into()));
+            edits.push(FieldEdit::Remove("transfer-encoding".into()));
             edits.push(FieldEdit::Set("connection".into(), "close".into()));
             (Coding::Plain, false)
         }
@@ -385,7 +386,7 @@ fn frame(request: &Head, response: &Head, plan: &Plan, faults: &mut [Box<dyn Bod
 }
 
 /// What comes out of the faults, one behind the other, for these steps; and at the end, what they kept back.
-pub(super) fn through(faults: &mut [Box<dyn BodyFault>], mut steps: Steps, end: bool) -> Steps {
+pub(crate) fn through(faults: &mut [Box<dyn BodyFault>], mut steps: Steps, end: bool) -> Steps {
     for fault in faults {
         let mut out = Steps::default();
         while let Some(step) = steps.take() {

@@ -71,7 +71,7 @@ impl Shared {
         self.reads_http.load(Ordering::Acquire)
     }
 
-    fn set_layers(&self, layers: Layers) {
+    pub(super) fn set_layers(&self, layers: Layers) {
         self.reads_http.store(layers.http.is_some() && layers.tls.is_none(), Ordering::Release);
         *self.layers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(layers);
     }

@@ -127,7 +127,7 @@ struct Client {
 impl Client {
     fn new(address: &str) -> Self {
         let writer = TcpStream::connect(address).unwrap();
-        writer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        writer.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         Self { reader: BufReader::with_capacity(64 << 10, writer.try_clone().unwrap()), writer }
     }
 

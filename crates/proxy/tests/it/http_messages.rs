@@ -161,6 +161,19 @@ fn a_body_up_to_the_end_of_the_connection_arrives_whole_and_ends_it() {
 }
 
 #[test]
+fn a_client_that_takes_no_chunks_gets_none_where_the_body_changes() {
+    let upstream = upstream(|mut stream| {
+        head(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n").unwrap();
+        rest(&mut stream);
+    });
+    let edge = edge(&upstream, json!([{ "fault": "http.body", "with": { "text": { "find": "b", "replace": "" } } }]));
+    let mut client = edge.connect();
+    client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(rest(&mut client), "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nac");
+}
+
+#[test]
 fn a_client_that_waits_to_be_told_to_go_on_is_told_so_before_it_sends_its_body() {
     const GO_ON: &str = "HTTP/1.1 100 Continue\r\n\r\n";
     const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";

@@ -80,7 +80,7 @@ impl Change {
             Self::Text(find, replace) => Some(find.replace_all(body, replace.as_bytes()).into_owned()),
             Self::Patch(patch) => {
                 let mut value: Value = serde_json::from_slice(body).ok()?;
-                json_patch::patch(&mut value, patch).ok()?;
+                patched(&mut value, patch)?;
                 serde_json::to_vec(&value).ok()
             }
             Self::Merge(merge) => {
@@ -90,6 +90,33 @@ impl Change {
             }
         }
     }
+}
+
+/// Applies a patch, unless it makes of the value more than is changed: each `copy` may double what there is.
+fn patched(value: &mut Value, patch: &json_patch::Patch) -> Option<()> {
+    for operation in &patch.0 {
+        if matches!(operation, json_patch::PatchOperation::Copy(_)) && !is_short(value) {
+            return None;
+        }
+        json_patch::patch(value, std::slice::from_ref(operation)).ok()?;
+    }
+    Some(())
+}
+
+/// Whether it takes no more than [`LARGEST`] bytes as text.
+fn is_short(value: &Value) -> bool {
+    struct Room(usize);
+    impl std::io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Room(LARGEST), value).is_ok()
 }
 
 impl BodySettings {

@@ -1,6 +1,6 @@
 //! `http.malformed`: an answer that is none.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -22,7 +22,7 @@ pub struct Malformed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum What {
-    /// The body's last byte is another: JSON that does not end.
+    /// The body's last byte that is not white space is another: JSON that does not end.
     #[default]
     Json,
     /// The body's bytes are random, and as many.
@@ -53,14 +53,18 @@ impl Action for Malformed {
 
 impl OnBody for Malformed {
     fn fault(&self, body: &Body) -> Option<Box<dyn BodyFault>> {
-        Some(Box::new(Breaking { garbage: self.what == What::Garbage, state: body.seed | 1, last: None }))
+        Some(Box::new(Breaking { garbage: self.what == What::Garbage, state: body.seed | 1, held: BytesMut::new() }))
     }
 }
+
+/// A body that ends with more white space than this, in bytes, stays as it is.
+const WHITE_SPACE: usize = 64 << 10;
 
 struct Breaking {
     garbage: bool,
     state: u64,
-    last: Option<Bytes>,
+    /// From the last byte on that is no white space, so far.
+    held: BytesMut,
 }
 
 impl Breaking {
@@ -79,21 +83,25 @@ impl BodyFault for Breaking {
             let bytes: Vec<u8> = piece.iter().map(|_| self.next()).collect();
             return out.send(bytes);
         }
-        // The last piece is known only at the end.
-        if let Some(before) = self.last.replace(piece) {
-            out.send(before);
+        match piece.iter().rposition(|byte| !byte.is_ascii_whitespace()) {
+            Some(at) => {
+                out.send(self.held.split());
+                out.send(piece.slice(..at));
+                self.held.extend_from_slice(&piece[at..]);
+            }
+            None if self.held.is_empty() => out.send(piece),
+            None => self.held.extend_from_slice(&piece),
+        }
+        if self.held.len() > WHITE_SPACE {
+            out.send(self.held.split());
         }
     }
 
     fn end(&mut self, out: &mut Steps) {
-        if let Some(last) = self.last.take() {
-            let mut bytes = last.to_vec();
-            let closing = bytes.iter().rposition(|byte| !byte.is_ascii_whitespace());
-            if let Some(at) = closing {
-                bytes[at] = b',';
-            }
-            out.send(bytes);
+        if let Some(last) = self.held.first_mut() {
+            *last = b',';
         }
+        out.send(self.held.split());
     }
 
     fn length(&self, original: u64) -> Option<u64> {

@@ -118,11 +118,22 @@ fn a_body_is_cut_at_the_byte_and_only_if_it_goes_on() {
 }
 
 #[test]
+fn a_patch_that_copies_what_it_copied_ends_before_memory_does() {
+    let double = |n: usize| json!({ "op": "copy", "from": "", "path": format!("/{n}") });
+    let patched = |times: usize| text(&body("http.body", json!({ "patch": (0..times).map(double).collect::<Vec<_>>() }), &["{}"]).0);
+    assert_eq!(patched(2), r#"{"0":{},"1":{"0":{}}}"#);
+    // Sixty times the double: the body stays as it is.
+    assert_eq!(patched(60), "{}");
+}
+
+#[test]
 fn a_slow_body_takes_its_time_and_a_malformed_one_its_end() {
     let (steps, length) = body("http.slowBody", json!({ "perSecond": "10B" }), &["abcde"]);
     let waited: Duration = steps.iter().filter_map(|step| if let Step::Wait(time) = step { Some(*time) } else { None }).sum();
     assert_eq!((text(&steps).as_str(), waited, length), ("abcde", Duration::from_millis(500), Some(5)));
     assert_eq!(text(&body("http.malformed", json!({}), &["{\"a\":", "1}\n"]).0), "{\"a\":1,\n");
+    assert_eq!(text(&body("http.malformed", json!({}), &["{\"a\":", "1}", "\r", "\n"]).0), "{\"a\":1,\r\n");
+    assert_eq!(text(&body("http.malformed", json!({}), &[" \n", " "]).0), " \n ");
     assert!(plan("http.malformed", json!({ "what": "statusLine" }), &[]).unwrap().raw_head.is_some());
 }
 
