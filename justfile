@@ -39,6 +39,6 @@ bench-proxy *args:
 crash-matrix:
     cargo xtask crash-matrix --points 300
 
-# Ten minutes of fuzzing for one target: manifest, journal, ledger or proxy_api
+# Ten minutes of fuzzing for one target: manifest, journal, ledger, proxy_{api,body,http,rules,session}
 fuzz target seconds="600":
     cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{target}} -- -max_total_time={{seconds}}
