@@ -32,6 +32,7 @@ A rule is FAULT[:SETTING=VALUE,…][;OPTION=VALUE…]; its options are percent, 
 matches: method, path, host, header.NAME, query.NAME, body./POINTER.
 --tls takes SETTING=VALUE,… of the `tls` block: upstream=plain, names=*.example.com, passThrough=…, serverName=…, ca=FILE,
 verify=false, alpn=…; `squall proxy ca` says how clients are told to believe the certificates.
+`squall explain toxics`, `squall explain rules` and `squall explain tls` have all of them.
 LOG_LEVEL=debug shows each request to the API, LOG_LEVEL=trace each event of each connection."
 )]
 pub struct Args {

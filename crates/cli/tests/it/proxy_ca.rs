@@ -44,12 +44,21 @@ fn the_authority_is_made_once_shown_and_exported_without_its_key() {
 
 /// One edge, and the port that it listens on.
 fn proxy(field: &Field, args: &[&str]) -> (Victim, u16) {
+    let (squall, [port]) = announced(field, args, ["listen=127.0.0.1:"]);
+    (squall, port)
+}
+
+/// One edge, and the ports that it tells of behind these words, in this order.
+fn announced<const N: usize>(field: &Field, args: &[&str], words: [&str; N]) -> (Victim, [u16; N]) {
     let mut squall = field.squall();
     squall.arg("proxy").args(args).stderr(Stdio::piped());
     let mut squall = Victim(squall.spawn().expect("started"));
     let mut lines = BufReader::new(squall.0.stderr.take().expect("piped")).lines().map_while(Result::ok);
-    let port = lines.find_map(|line| line.split("listen=127.0.0.1:").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-    (squall, port.expect("where it listens"))
+    let ports = words.map(|word| {
+        let port = |line: String| line.split(word).nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+        lines.find_map(port).unwrap_or_else(|| panic!("nothing says `{word}`"))
+    });
+    (squall, ports)
 }
 
 /// A server that says `hello` to every request, as long as the test's process lives.
@@ -95,7 +104,11 @@ fn a_client_that_trusts_the_exported_authority_is_told_what_a_rule_says() {
     let pem = field.write("ca.pem", &ca(&field, &["--pem"])).display().to_string();
     // Nobody gets as far as the upstream.
     let upstream = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").to_string();
-    let (_squall, port) = proxy(&field, &["--upstream", &upstream, "--rule", "tls.expired:ago=2h"]);
+    let args = ["--upstream", &upstream, "--rule", "tls.expired:ago=2h", "--port", "0", "--proxy-metrics"];
+    let (_squall, [port, api]) = announced(&field, &args, ["listen=127.0.0.1:", "address=http://127.0.0.1:"]);
     let told = run("curl", &["-sS", "--cacert", &pem, "--max-time", "20", &format!("https://localhost:{port}/")]);
     assert!(told.contains("certificate has expired"), "{told}");
+    let metrics = run("curl", &["-sS", "--max-time", "20", &format!("http://127.0.0.1:{api}/metrics")]);
+    let hits = r#"squall_proxy_rule_connections_total{arm="injected",proxy="proxy",rule="tls.expired"} 1"#;
+    assert!(metrics.contains(hits), "{metrics}");
 }
