@@ -4,13 +4,13 @@
 //! An input is a byte that says what is read, a byte that says where it is cut, and the bytes themselves.
 #![no_main]
 
-mod pieces;
+mod cuts;
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use cuts::Cuts;
 use libfuzzer_sys::fuzz_target;
-use pieces::Cuts;
 use regex::bytes::Regex;
 use squall_proxy::fuzzing::{Chunks, Framing, Message, begins_request, request, response};
 use squall_proxy::http::Malformed;

@@ -4,14 +4,16 @@
 //! An input is the JSON, an empty line, `METHOD TARGET`, header fields as lines, an empty line, and a body.
 #![no_main]
 
-mod pieces;
+mod cuts;
+mod steps;
 
 use std::time::Duration;
 
+use cuts::Cuts;
 use libfuzzer_sys::{Corpus, fuzz_target};
-use pieces::{Cuts, run, timeless};
 use squall_proxy::RuleSpec;
 use squall_proxy::fuzzing::{Outcome, Request, Rules};
+use steps::{run, timeless};
 
 fuzz_target!(|input: &[u8]| -> Corpus {
     let (json, rest) = split(input, b"\n\n");

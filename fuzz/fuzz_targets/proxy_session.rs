@@ -6,14 +6,14 @@
 //! point the upstream answers) and what the client says.
 #![no_main]
 
-mod pieces;
+mod cuts;
 
 use std::cell::RefCell;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use cuts::Cuts;
 use libfuzzer_sys::fuzz_target;
-use pieces::Cuts;
 use serde_json::json;
 use squall_proxy::RuleSpec;
 use squall_proxy::fuzzing;

@@ -1,7 +1,7 @@
 //! Large bodies through HTTP/1 in both directions, by length and by chunks, past a rule that does not match and through one that
 //! changes the head: every byte arrives, and the process needs no more memory than for small ones.
 //!
-//! 64 MiB each by default. `SQUALL_PROXY_BODY_MIB=1024 cargo nextest run --release -p squall-proxy http_bodies` takes 1 GiB
+//! 64 MiB each by default. `SQUALL_PROXY_BODY_MIB=1024 cargo nextest run -p squall-proxy http_bodies` takes 1 GiB
 //! each. The bound is the same, as memory must not depend on the length.
 
 use std::io::{BufRead, BufReader, Write};
