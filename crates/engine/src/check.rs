@@ -204,7 +204,7 @@ fn unknown_kind(word: &str, kinds: &[&str], fields: &[&str]) -> String {
 }
 
 fn unknown_fault(word: &str, registry: &Registry) -> String {
-    let names: Vec<&str> = registry.faults.iter().map(|fault| fault.meta().name).collect();
+    let names: Vec<&str> = registry.faults.iter().map(|fault| fault.name()).collect();
     // `kill` is `process.kill`; `process` is a family.
     let by_last = names.iter().find(|name| name.rsplit('.').next() == Some(word));
     if let Some(meant) = by_last.copied().or_else(|| nearest(word, names.iter().copied())) {

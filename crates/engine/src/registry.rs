@@ -26,7 +26,7 @@ pub struct Registry {
 impl Registry {
     /// The kind of fault with that name.
     pub fn fault(&self, name: &str) -> Option<&Arc<dyn AnyFault>> {
-        self.faults.iter().find(|fault| fault.meta().name == name)
+        self.faults.iter().find(|fault| fault.name() == name)
     }
 
     /// The kind of probe with that name.
@@ -71,6 +71,10 @@ pub type ErasedCx<'a> = Cx<'a, Json>;
 
 /// A kind of fault as an object.
 pub trait AnyFault: Send + Sync {
+    /// The name in [`meta`](Self::meta), for those to whom the rest is work.
+    fn name(&self) -> &'static str {
+        self.meta().name
+    }
     /// What is said of it.
     fn meta(&self) -> &'static Meta;
     /// JSON Schema of its arguments.

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_model::{Percent, Time};
 
-pub use kinds::{RuleKind, kinds};
+pub(crate) use kinds::listed;
+pub use kinds::{RuleKind, kinds, names};
 
 /// A fault for those exchanges of a proxy that match.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,7 +1,7 @@
 //! Each kind of rule as a fault. Its `with` is the rule's, with the choice of traffic (`match`, `percent`, `sticky`, `control`,
 //! `attempts`) beside the rule's own settings.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use schemars::Schema;
 use serde_json::{Map, Value, json};
@@ -20,19 +20,24 @@ use crate::rule::{self, RuleKind, RuleSpec};
 /// What stands beside a rule's own settings.
 const CHOICE: [&str; 5] = ["match", "percent", "sticky", "control", "attempts"];
 
+/// What is made when it is asked for.
+type Lazy = LazyLock<(Meta, Schema), Box<dyn FnOnce() -> (Meta, Schema) + Send>>;
+
 /// A kind of rule as a fault.
 struct RuleFault {
-    meta: Meta,
-    schema: Schema,
-    /// Settings of those on TLS are checked by the proxy alone, which has the authority that they need.
-    tls: bool,
+    name: &'static str,
+    known: Lazy,
 }
 
 /// Every kind of rule as a fault.
 pub(super) fn all() -> Vec<Arc<dyn AnyFault>> {
     static ALL: OnceLock<Vec<RuleFault>> = OnceLock::new();
-    let all = ALL.get_or_init(|| rule::kinds().into_iter().map(RuleFault::new).collect());
+    let all = ALL.get_or_init(|| rule::listed().map(|(name, make)| RuleFault { name, known: lazily(make) }).collect());
     all.iter().map(|fault| Arc::new(fault) as Arc<dyn AnyFault>).collect()
+}
+
+fn lazily(make: impl FnOnce() -> RuleKind + Send + 'static) -> Lazy {
+    LazyLock::new(Box::new(|| RuleFault::made(make())))
 }
 
 /// Text that is made once in the life of the process, for a field that is constant elsewhere.
@@ -41,7 +46,12 @@ fn constant(text: String) -> &'static str {
 }
 
 impl RuleFault {
-    fn new(kind: RuleKind) -> Self {
+    /// Settings of those on TLS are checked by the proxy alone, which has the authority that they need.
+    fn is_tls(&self) -> bool {
+        self.name.starts_with("tls.")
+    }
+
+    fn made(kind: RuleKind) -> (Meta, Schema) {
         let name = kind.name;
         let summary = constant(kind.summary().to_owned());
         let with = [kind.with, kind.choice].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
@@ -50,7 +60,7 @@ impl RuleFault {
         let family = name.split('.').next().unwrap_or(name);
         let (targets, needs): (&[&str], &[&str]) = (&["proxy"], &[]);
         let meta = Meta { name, family, summary, example, targets, needs, undone: Undone::Ledger, lasting: true };
-        Self { meta, schema: kind.schema, tls: family == "tls" }
+        (meta, kind.schema)
     }
 
     /// The rule of these arguments, and what is wrong with them.
@@ -62,14 +72,14 @@ impl RuleFault {
             to.insert(key.clone(), value.clone());
         }
         let mut errors = self.unknown(&with);
-        if !self.tls
+        if !self.is_tls()
             && errors.is_empty()
-            && let Err((message, hint)) = http::fault::compile(self.meta.name, &with)
+            && let Err((message, hint)) = http::fault::compile(self.name, &with)
         {
-            let hint = hint.or_else(|| Some(format!("see `squall explain {}`", self.meta.name)));
+            let hint = hint.or_else(|| Some(format!("see `squall explain {}`", self.name)));
             errors.push(KindError { path: Path::default(), at_key: false, message, hint });
         }
-        rule.insert("fault".into(), json!(self.meta.name));
+        rule.insert("fault".into(), json!(self.name));
         rule.insert("with".into(), Value::Object(with));
         let rule = Value::Object(rule);
         errors.extend(squall_model::decode::<RuleSpec>(&rule, "`with`").problems.into_iter().map(KindError::from));
@@ -78,7 +88,8 @@ impl RuleFault {
 
     fn unknown(&self, with: &Map<String, Value>) -> Vec<KindError> {
         let known: Vec<&str> = self
-            .schema
+            .known
+            .1
             .get("properties")
             .and_then(Value::as_object)
             .map(|map| map.keys().map(String::as_str).collect())
@@ -89,7 +100,7 @@ impl RuleFault {
             .map(|key| KindError {
                 path: Path::default().key(key),
                 at_key: true,
-                message: format!("`{key}` is no setting of {}", self.meta.name),
+                message: format!("`{key}` is no setting of {}", self.name),
                 hint: Some(format!("it takes `{all}`")),
             })
             .collect()
@@ -97,12 +108,17 @@ impl RuleFault {
 }
 
 impl AnyFault for &'static RuleFault {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn meta(&self) -> &'static Meta {
-        &self.meta
+        let fault: &'static RuleFault = self;
+        &fault.known.0
     }
 
     fn schema(&self) -> Schema {
-        let mut schema = self.schema.clone();
+        let mut schema = self.known.1.clone();
         let mut rule = schemars::schema_for!(RuleSpec);
         let choice = CHOICE.map(|key| (key, rule.pointer_mut(&format!("/properties/{key}")).map(Value::take).unwrap_or_default()));
         let definitions = rule.remove("$defs").unwrap_or_default();
@@ -130,7 +146,7 @@ impl AnyFault for &'static RuleFault {
         }
         let facts = ProxyFacts::of(target)?;
         let share = rule["percent"].as_str().map(|percent| format!(" for {percent} of what matches")).unwrap_or_default();
-        let mechanism = format!("adds a rule `{}`{share} through {}", self.meta.name, facts.api);
+        let mechanism = format!("adds a rule `{}`{share} through {}", self.name, facts.api);
         let undo = "removes the rule; the proxy does so by itself 10 s after the time box".to_owned();
         Ok(Plan { changes: vec![PlannedChange { what: facts.edge(), mechanism, undo }], claims: Vec::new(), irreversible: false })
     }

@@ -44,12 +44,31 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("tls.expired", "ago: 1h", "percent: 10%"),
 ];
 
+/// The names of all kinds, family by family, each with what makes the kind: schemas take longer to make than most programs need
+/// them.
+pub(crate) fn listed() -> impl Iterator<Item = (&'static str, Box<dyn FnOnce() -> RuleKind + Send>)> {
+    let http = http::KINDS.iter().map(|kind| lazy(kind.name, None, kind.schema));
+    let bodies = [stream::KINDS, stream::MODEL_KINDS, data::KINDS].into_iter().flatten().map(|kind| lazy(kind.name, None, kind.schema));
+    let tls = tls::KINDS.iter().map(|kind| lazy(kind.name, Some(kind.summary), || kind.schema()));
+    http.chain(bodies).chain(tls)
+}
+
+fn lazy(
+    name: &'static str,
+    summary: Option<&'static str>,
+    schema: impl FnOnce() -> Schema + Send + 'static,
+) -> (&'static str, Box<dyn FnOnce() -> RuleKind + Send>) {
+    (name, Box::new(move || RuleKind::new(name, summary, schema())))
+}
+
+/// The names of all kinds, family by family.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    listed().map(|(name, _)| name)
+}
+
 /// Every kind, family by family.
 pub fn kinds() -> Vec<RuleKind> {
-    let http = http::KINDS.iter().map(|kind| (kind.name, None, (kind.schema)()));
-    let bodies = [stream::KINDS, stream::MODEL_KINDS, data::KINDS].into_iter().flatten().map(|kind| (kind.name, None, (kind.schema)()));
-    let tls = tls::KINDS.iter().map(|kind| (kind.name, Some(kind.summary), kind.schema()));
-    http.chain(bodies).chain(tls).map(|(name, summary, schema)| RuleKind::new(name, summary, schema)).collect()
+    listed().map(|(_, make)| make()).collect()
 }
 
 impl RuleKind {

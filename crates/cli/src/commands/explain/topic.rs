@@ -165,7 +165,7 @@ fn toxic(name: &str) -> Option<Topic> {
 
 fn rules(registry: &Registry) -> Topic {
     let topic = described("rules", &schemars::schema_for!(RuleSpec).to_value());
-    let is_rule = |name: &str| squall_proxy::rule::kinds().iter().any(|kind| kind.name == name);
+    let is_rule = |name: &str| squall_proxy::rule::names().any(|kind| kind == name);
     let kinds = faults(registry).into_iter().filter(|entry| is_rule(&entry.name)).collect();
     let example = "{ fault: http.abort, with: { status: 503 }, percent: 10%, match: { path: \"/v1/*\" } }";
     Topic { example: Some(example.into()), ..topic }.section("Faults", kinds)
