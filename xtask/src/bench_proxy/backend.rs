@@ -6,6 +6,7 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
@@ -78,8 +79,11 @@ pub fn serve() -> Result<()> {
 
 /// Sends these many bytes again and again, to everybody.
 fn send_all(listener: &TcpListener, size: usize) -> Result<()> {
+    // Made before anybody waits for it.
+    let bytes: Arc<[u8]> = vec![0x5a; size].into();
     for stream in listener.incoming().flatten() {
-        std::thread::Builder::new().stack_size(64 * 1024).spawn(move || send_without_end(stream, size))?;
+        let bytes = bytes.clone();
+        std::thread::Builder::new().stack_size(64 * 1024).spawn(move || send_without_end(stream, &bytes))?;
     }
     Ok(())
 }
@@ -95,8 +99,7 @@ fn listener(port: u16) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn send_without_end(mut stream: TcpStream, size: usize) {
-    let bytes = vec![0x5a; size];
+fn send_without_end(mut stream: TcpStream, bytes: &[u8]) {
     while bytes.chunks(BULK).all(|piece| stream.write_all(piece).is_ok()) {}
 }
 
