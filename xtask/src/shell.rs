@@ -59,10 +59,15 @@ pub fn say(line: &str) {
     println!("{line}");
 }
 
+/// Where a program of the PATH is.
+pub fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
 /// Whether a program is on the PATH.
 pub fn has(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    which(program).is_some()
 }
 
 /// The given `squall`, or one built here in the release profile.

@@ -69,7 +69,7 @@ impl Machine<'_> {
         for dir in [PathBuf::from("bin"), "proc".into(), "sys".into(), "dev".into(), "tmp".into(), inside(&shell::root())] {
             std::fs::create_dir_all(root.join(dir))?;
         }
-        let busybox = (which("busybox")?, "busybox");
+        let busybox = (shell::which("busybox").context("`busybox` is missing")?, "busybox");
         let mut libraries = BTreeSet::new();
         for (path, name) in self.programs.iter().chain([&busybox]) {
             std::fs::copy(path, root.join("bin").join(name)).with_context(|| path.display().to_string())?;
@@ -103,13 +103,6 @@ impl Machine<'_> {
 /// A path below another root.
 fn inside(path: &Path) -> PathBuf {
     path.strip_prefix("/").unwrap_or(path).to_owned()
-}
-
-/// Where a program of the PATH is.
-pub fn which(program: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
-    found.with_context(|| format!("`{program}` is missing"))
 }
 
 /// What the dynamic linker would load with it.

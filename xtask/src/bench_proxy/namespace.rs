@@ -30,8 +30,8 @@ pub fn enter_vm(squall: &Path) -> Result<()> {
         programs: &[
             (std::env::current_exe()?, "xtask"),
             (squall.to_owned(), "squall"),
-            (vm::which("setpriv")?, "setpriv"),
-            (vm::which("prlimit")?, "prlimit"),
+            (shell::which("setpriv").context("`setpriv` is missing")?, "setpriv"),
+            (shell::which("prlimit").context("`prlimit` is missing")?, "prlimit"),
         ],
         line: &format!("{INSIDE}=1 {INSIDE}_SQUALL=/bin/squall {INSIDE}_EMULATED=1 xtask {}", words.join(" ")),
         descriptors: 200_000,
