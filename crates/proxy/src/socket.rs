@@ -65,11 +65,11 @@ impl Socket {
         }
     }
 
-    /// Where it is connected to, and where it is connected from on this side; none for a Unix socket.
-    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    /// The address of this side; none for a Unix socket.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => (stream.peer_addr().ok(), stream.local_addr().ok()),
-            Self::Unix(_) => (None, None),
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
         }
     }
 

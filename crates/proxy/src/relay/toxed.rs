@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use super::{Relay, Way};
 use crate::server::Connection;
@@ -22,6 +22,11 @@ pub(crate) struct Toxed {
 impl Toxed {
     pub(crate) fn new(connection: Rc<Connection>, socket: Socket) -> Self {
         Self { connection, way: Way::Direct(socket), registered: false }
+    }
+
+    /// A client that a relay stands before already, which follows the toxics.
+    pub(crate) fn behind(connection: Rc<Connection>, relay: DuplexStream) -> Self {
+        Self { connection, way: Way::Behind(relay), registered: true }
     }
 
     fn follow(&mut self, waker: &Waker) {

@@ -7,13 +7,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::Connection;
 use super::worker::Upstream;
 use crate::events::Happened;
 use crate::http;
-use crate::relay::Way;
+use crate::relay::{Toxed, Way};
 use crate::socket::{End, Socket};
 use crate::toxic::Direction;
 
@@ -45,7 +45,7 @@ impl Unread {
         }
         if let Some((upstream, far)) = self.way.put_behind() {
             let connection = self.connection.clone();
-            let client = Session { stream: far, connection: connection.clone() };
+            let client = Toxed::behind(connection.clone(), far);
             let upstream = Upstream::ready(connection.clone(), upstream);
             self.connection.spawn(http::serve(connection, client, self.client, upstream));
         }
@@ -94,37 +94,5 @@ impl AsyncWrite for Unread {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().way).poll_shutdown(cx)
-    }
-}
-
-/// The relay, as the client of the session that came between.
-struct Session {
-    stream: DuplexStream,
-    connection: Rc<Connection>,
-}
-
-impl End for Session {
-    fn reset_on_close(&self) {
-        self.connection.reset_behind();
-    }
-}
-
-impl AsyncRead for Session {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Session {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }

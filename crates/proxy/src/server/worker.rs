@@ -216,7 +216,7 @@ fn start(shared: &Arc<Shared>, open: &Rc<Open>, client: Socket, from: Option<Soc
 async fn serve(connection: Rc<Connection>, client: Socket, from: Option<IpAddr>) {
     let layers = connection.shared().layers();
     if !layers.is_plain() {
-        return Box::pin(serve_layers(connection, layers, client)).await;
+        return Box::pin(serve_layers(connection, layers, client, from)).await;
     }
     // In a box of its own, so that a connection that is open does not carry the room that connecting took.
     if let Some(upstream) = Box::pin(connect(&connection)).await {
@@ -237,22 +237,20 @@ async fn connect(connection: &Connection) -> Option<Socket> {
 }
 
 /// A connection of which more than the bytes matters.
-async fn serve_layers(connection: Rc<Connection>, layers: Arc<Layers>, client: Socket) {
+async fn serve_layers(connection: Rc<Connection>, layers: Arc<Layers>, client: Socket, from: Option<IpAddr>) {
     let shared = connection.shared().clone();
-    let (peer, local) = client.addresses();
-    let facts = Facts { proxy: &shared.name, connection: connection.number(), client: peer.map(|a| a.ip()), local, events: &shared.events };
-    let address = facts.client;
+    let facts = Facts { proxy: &shared.name, connection: connection.number(), client: from, local: client.local(), events: &shared.events };
     let client = Toxed::new(connection.clone(), client);
     let Some(tls) = &layers.tls else {
-        return http::serve(connection.clone(), client, address, Upstream::<Socket> { connection, ready: RefCell::default() }).await;
+        return http::serve(connection.clone(), client, from, Upstream::<Socket> { connection, ready: RefCell::default() }).await;
     };
     match tls::bridge(client, tls, &facts, shared.upstream.host(), || shared.upstream.connect()).await {
         Ok(Bridged::PassThrough { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
         Ok(Bridged::Terminated { client, upstream, alpn, .. }) if layers.http.is_some() => {
             let upstream = Upstream::ready(connection.clone(), upstream);
             match alpn.as_deref() {
-                Some(b"h2") => Box::pin(http::serve_two(connection, client, address, upstream)).await,
-                _ => http::serve(connection, client, address, upstream).await,
+                Some(b"h2") => Box::pin(http::serve_two(connection, client, from, upstream)).await,
+                _ => http::serve(connection, client, from, upstream).await,
             }
         }
         Ok(Bridged::Terminated { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
