@@ -48,19 +48,12 @@ impl<C: End, K: Connect> Session<C, K> {
         let method = self.method(head);
         self.send_request(head, &plan).await?;
         self.milestone(Milestone::RequestSent, 0);
-        loop {
-            let response = self.read_response(&method).await?;
-            if (100..200).contains(&response.status()) && response.framing != Framing::Tunnel {
-                let interim = self.from_upstream.split_to(response.size).freeze();
-                self.write_client(interim).await?;
-                continue;
-            }
-            self.milestone(Milestone::ResponseHead, 0);
-            if !plan.response_delay.is_zero() {
-                self.wait(plan.response_delay).await?;
-            }
-            return self.send_response(head, &response, &plan, method == b"HEAD").await;
+        let response = self.read_final_response(&method).await?;
+        self.milestone(Milestone::ResponseHead, 0);
+        if !plan.response_delay.is_zero() {
+            self.wait(plan.response_delay).await?;
         }
+        self.send_response(head, &response, &plan, method == b"HEAD").await
     }
 
     pub(super) fn milestone(&self, milestone: Milestone, bytes: u64) {

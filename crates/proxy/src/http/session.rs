@@ -270,21 +270,13 @@ impl<C: End, K: Connect> Session<C, K> {
         let method = self.method(head);
         self.begin_upload(head, None)?;
         self.write_upload().await?;
-        loop {
-            let response = self.read_response(&method).await?;
-            if (100..200).contains(&response.status()) && response.framing != Framing::Tunnel {
-                let interim = self.from_upstream.split_to(response.size).freeze();
-                self.write_client(interim).await?;
-                continue;
-            }
-            let framing = response.framing;
-            self.pass_response(&response).await?;
-            if framing == Framing::Tunnel {
-                return Ok(Next::Tunnel);
-            }
-            let keep = head.keep_alive && response.keep_alive && self.finish_upload().await?;
-            return Ok(if keep { Next::Request } else { Next::Close });
+        let response = self.read_final_response(&method).await?;
+        self.pass_response(&response).await?;
+        if response.framing == Framing::Tunnel {
+            return Ok(Next::Tunnel);
         }
+        let keep = head.keep_alive && response.keep_alive && self.finish_upload().await?;
+        Ok(if keep { Next::Request } else { Next::Close })
     }
 
     pub(super) fn method(&self, head: &Head) -> Vec<u8> {
@@ -313,8 +305,20 @@ impl<C: End, K: Connect> Session<C, K> {
         .await
     }
 
+    /// The head of the response that ends the exchange. Interim ones (RFC 9110, section 15.2) are passed on as they come.
+    pub(super) async fn read_final_response(&mut self, method: &[u8]) -> Result<Head, Broken> {
+        loop {
+            let response = self.read_response(method).await?;
+            if !(100..200).contains(&response.status()) || response.framing == Framing::Tunnel {
+                return Ok(response);
+            }
+            let interim = self.from_upstream.split_to(response.size).freeze();
+            self.write_client(interim).await?;
+        }
+    }
+
     /// The head of the upstream's next response.
-    pub(super) async fn read_response(&mut self, method: &[u8]) -> Result<Head, Broken> {
+    async fn read_response(&mut self, method: &[u8]) -> Result<Head, Broken> {
         let mut searched = 0;
         loop {
             if !self.from_upstream.is_empty() {
