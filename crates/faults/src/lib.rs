@@ -9,6 +9,7 @@
 pub mod cpu;
 pub mod custom;
 pub mod memory;
+pub mod network;
 pub mod process;
 pub mod stressor;
 pub mod target;

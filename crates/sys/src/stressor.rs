@@ -126,9 +126,9 @@ fn attend(mut child: Child, marker: &str, told: &Sender<io::Result<u32>>, say: &
 /// Tells a stressor of this process to begin.
 pub fn go(armed: &Armed, marker: &str) -> io::Result<()> {
     use std::io::Write;
-    let _ = armed;
+    let line = format!("{}\n", armed.hand_over());
     with_live(|live| match live.children.get_mut(marker) {
-        Some(Stage::Running { stdin: Some(stdin), .. }) => stdin.write_all(b"go\n"),
+        Some(Stage::Running { stdin: Some(stdin), .. }) => stdin.write_all(line.as_bytes()),
         _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("stressor {marker} is gone"))),
     })
 }

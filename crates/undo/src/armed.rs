@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use squall_model::{InjectionId, RunId};
 
 /// Proof that an undo is on disk. Only the ledger makes one: after a sync for new changes, or while it reads an undo back
-/// for whoever reverts it.
+/// for whoever reverts it. A child that carries a fault is handed it by its parent.
 #[derive(Debug)]
 pub struct Armed(());
 
@@ -14,7 +14,20 @@ impl Armed {
     pub(crate) const fn on_disk() -> Self {
         Self(())
     }
+
+    /// What a process with a token tells its child, so that the child may do the change that was armed.
+    pub fn hand_over(&self) -> &'static str {
+        GO
+    }
+
+    /// The token in the child, from the line that its parent sent. Nothing else makes one.
+    pub fn received(line: &[u8]) -> Option<Self> {
+        (line == GO.as_bytes()).then_some(Self(()))
+    }
 }
+
+/// The line that hands a token over, without its end.
+const GO: &str = "go";
 
 /// The undo could not be made durable, or nothing may be touched now. Nothing was touched.
 #[derive(Debug, thiserror::Error)]

@@ -57,9 +57,7 @@ fn obey(order: &Order) -> Result<(), String> {
     let _ = setsid();
     let _ = rustix::thread::set_name(c"squall-stressor");
     squall_sys::memory::offer_to_oom_killer().map_err(|e| format!("/proc/self/oom_score_adj cannot be written: {e}"))?;
-    if !pipe::wait_for_go(order.deadline)? {
-        return Ok(());
-    }
+    let Some(_armed) = pipe::wait_for_go(order.deadline)? else { return Ok(()) };
     let alive = match &order.job {
         Job::Cpu(job) => cpu::start(job)?,
         Job::Memory(job) => memory::start(job.clone())?,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use squall_sys::cpu_time::boottime;
+use squall_undo::Armed;
 
 /// The longest wait at once. A poll does not count suspended time and the deadline does, so it is looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
@@ -28,21 +29,21 @@ fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Duration) -> Result<bool, Str
     }
 }
 
-/// Waits for `go`; false if the parent went away or the deadline passed first.
-pub(super) fn wait_for_go(deadline: Duration) -> Result<bool, String> {
+/// Waits for `go`, which hands over the token; none if the parent went away or the deadline passed first.
+pub(super) fn wait_for_go(deadline: Duration) -> Result<Option<Armed>, String> {
     let input = stdin();
     let mut seen = Vec::new();
     while wait_readable(&[input.as_fd()], deadline)? {
         let mut byte = [0];
         match rustix::io::read(input.as_fd(), &mut byte) {
-            Ok(0) => return Ok(false),
+            Ok(0) => return Ok(None),
             Ok(_) if byte == *b"\n" => break,
             Ok(_) => seen.push(byte[0]),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(format!("standard input: {error}")),
         }
     }
-    Ok(seen == b"go")
+    Ok(Armed::received(&seen))
 }
 
 /// Waits until the parent goes away, the deadline passes, or the load fails (then `alive` becomes readable).
