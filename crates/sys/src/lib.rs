@@ -14,6 +14,7 @@ pub mod netns;
 pub mod nft;
 pub mod process;
 pub mod relaunch;
+pub mod stop_signal;
 pub mod stressor;
 
 pub use clock::BootClock;

@@ -167,6 +167,15 @@ pub struct Dying {
 
 /// Kills every stressor with that marker. None where there was none. This process starts no more with that marker.
 pub fn kill(armed: &Armed, marker: &str) -> io::Result<Vec<Dying>> {
+    signal(armed, marker, Signal::KILL)
+}
+
+/// Asks every stressor with that marker to end (`SIGTERM`), as [`kill`] kills.
+pub fn ask(armed: &Armed, marker: &str) -> io::Result<Vec<Dying>> {
+    signal(armed, marker, Signal::TERM)
+}
+
+fn signal(armed: &Armed, marker: &str, signal: Signal) -> io::Result<Vec<Dying>> {
     let _ = armed;
     with_live(|live| live.reverted.insert(marker.to_owned()));
     // One that is being started at this moment is there in a millisecond, and must not be missed.
@@ -174,7 +183,7 @@ pub fn kill(armed: &Armed, marker: &str) -> io::Result<Vec<Dying>> {
     let mut dying = Vec::new();
     for pid in find(marker)? {
         let Some(fd) = open(pid, marker)? else { continue };
-        match pidfd_send_signal(&fd, Signal::KILL) {
+        match pidfd_send_signal(&fd, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => dying.push(Dying { pid, marker: marker.to_owned(), fd }),
             Err(error) => return Err(error.into()),
         }
@@ -185,7 +194,12 @@ pub fn kill(armed: &Armed, marker: &str) -> io::Result<Vec<Dying>> {
 impl Dying {
     /// Waits until it is really gone, its memory included, and reaped if it is a child of this process.
     pub fn wait(&self) -> io::Result<()> {
-        wait_gone(&self.fd, self.pid)?;
+        self.wait_for(GONE_WITHIN)
+    }
+
+    /// As [`Dying::wait`], for so long at the most: `TimedOut` then.
+    pub fn wait_for(&self, within: Duration) -> io::Result<()> {
+        wait_gone(&self.fd, self.pid, within)?;
         wait_reaped(&self.marker)
     }
 }
@@ -201,14 +215,14 @@ fn open(pid: u32, marker: &str) -> io::Result<Option<OwnedFd>> {
 }
 
 /// A pidfd becomes readable when the process has ended: after its memory was given back.
-fn wait_gone(fd: &OwnedFd, pid: u32) -> io::Result<()> {
-    let deadline = crate::cpu_time::monotonic() + GONE_WITHIN;
+fn wait_gone(fd: &OwnedFd, pid: u32, within: Duration) -> io::Result<()> {
+    let deadline = crate::cpu_time::monotonic() + within;
     loop {
         let left = deadline.saturating_sub(crate::cpu_time::monotonic());
         let timeout = left.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         match poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timeout)) {
             Ok(0) if left.is_zero() => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("stressor {pid} was killed and is still there")));
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("stressor {pid} was told to end and is still there")));
             }
             Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(()),
