@@ -15,6 +15,7 @@
 pub mod conformance;
 mod execution;
 mod fake_clock;
+pub mod net;
 mod supervised;
 mod victim;
 mod waiting;
