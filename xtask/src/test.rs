@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 /// Debian packages that tests and benches use, by the program or file that shows whether they are there.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("/usr/include/openssl/ssl.h", "libssl-dev"),
     ("curl", "curl"),
     ("haproxy", "haproxy"),
@@ -27,6 +27,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("pkg-config", "pkg-config"),
     ("prometheus", "prometheus"),
     ("python3", "python3-venv"),
+    ("strace", "strace"),
     ("stress-ng", "stress-ng"),
 ];
 

@@ -16,6 +16,7 @@ pub mod process;
 pub mod relaunch;
 pub mod stop_signal;
 pub mod stressor;
+pub mod tc;
 
 pub use clock::BootClock;
 pub use detached::die_with_parent;
