@@ -41,6 +41,19 @@ impl Message {
         message
     }
 
+    /// The same, with an answer also where it went well.
+    #[must_use]
+    pub fn acknowledged(mut self) -> Self {
+        let set = u16::from_ne_bytes([self.bytes[6], self.bytes[7]]) | flags::ACK;
+        self.bytes[6..8].copy_from_slice(&set.to_ne_bytes());
+        self
+    }
+
+    /// Bytes so far.
+    pub fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds an attribute.
     pub fn put(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);

@@ -28,7 +28,7 @@ pub struct Set {
 }
 
 /// Of what a set is. All are sets of intervals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SetKind {
     /// IPv4 addresses.
     Ipv4,
@@ -116,6 +116,15 @@ pub enum Family {
     V6,
 }
 
+impl From<Family> for SetKind {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::Ipv4,
+            Family::V6 => Self::Ipv6,
+        }
+    }
+}
+
 /// A condition or an action of a rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Expression {
@@ -123,7 +132,7 @@ pub enum Expression {
     CameBy(String),
     /// The packet leaves by the interface with that name (`meta oifname`).
     LeavesBy(String),
-    /// The packet neither came in by nor leaves by an interface of that name: `Not(CameBy)` for whoever cannot say `Not`.
+    /// As `CameBy`, inverted.
     NotCameBy(String),
     /// As `LeavesBy`, inverted.
     NotLeavesBy(String),
@@ -144,7 +153,7 @@ pub enum Expression {
     },
     /// The address is this one. Implies its family.
     AddressIs(Side, IpAddr),
-    /// The port is (or is not) in the set. Implies a protocol that has ports only where `Protocol` stands before it.
+    /// The port is (or is not) in the set. Implies a protocol that has ports, unless a `Protocol` with only such stands before it.
     Port {
         /// Whose.
         side: Side,
@@ -153,9 +162,9 @@ pub enum Expression {
         /// Inverted.
         not: bool,
     },
-    /// The port is this one. Where `Protocol` stands before it.
+    /// The port is this one. Implies a protocol that has ports, likewise.
     PortIs(Side, u16),
-    /// TCP: of the flags in the mask, exactly these are set (`tcp flags & mask == value`).
+    /// TCP: of the flags in the mask, exactly these are set (`tcp flags & mask == value`). Implies TCP.
     TcpFlags {
         /// Which to look at.
         mask: u8,
@@ -199,14 +208,14 @@ pub enum Expression {
     },
     /// Refused, and the sender told.
     Reject(Reject),
-    /// `redirect to :port` (chains of kind `Nat`; the protocol must be known before it).
+    /// `redirect to :port`, in chains of kind `Nat`. Implies a protocol that has ports, likewise.
     Redirect(u16),
 }
 
 /// What the sender of a refused packet is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reject {
-    /// A TCP reset.
+    /// A TCP reset. Implies TCP.
     TcpReset,
     /// ICMP(v6) port unreachable.
     PortUnreachable,

@@ -1,0 +1,70 @@
+//! Tables that live as long as the process that made them.
+
+use std::collections::HashMap;
+
+use squall_undo::Armed;
+
+use super::Queueing;
+use super::error::NftError;
+use super::read::exists;
+use super::support::queueing;
+use super::table::{Element, Expression, SetKind, Table};
+use super::transaction::Transaction;
+use crate::netlink::{Bus, Socket};
+
+/// A table in force, in the network namespace of the thread that made it. It is gone when this is dropped, and when the
+/// process ends in whatever way: the kernel ties it to the socket. Nobody else can change it meanwhile.
+#[derive(Debug)]
+pub struct Owned {
+    socket: Socket,
+    table: String,
+    sets: HashMap<String, SetKind>,
+}
+
+impl Owned {
+    /// Makes a table, in one transaction: all of it is in force when this returns, or none of it.
+    pub fn create(armed: &Armed, table: &Table) -> Result<Self, NftError> {
+        let _ = armed;
+        let queues = table.chains.iter().flat_map(|c| &c.rules).flat_map(|r| &r.expressions).any(|e| matches!(e, Expression::Queue { .. }));
+        let queueing = if queues { queueing() } else { Queueing::Missing };
+        let mut socket = Socket::open(Bus::Netfilter).map_err(NftError::Socket)?;
+        Transaction::create(table, queueing)?.commit(&mut socket)?;
+        let sets = table.sets.iter().map(|s| (s.name.clone(), s.kind)).collect();
+        Ok(Self { socket, table: table.name.clone(), sets })
+    }
+
+    /// Gives a set other elements. No packet sees it empty or half full.
+    pub fn replace(&mut self, armed: &Armed, set: &str, elements: &[Element]) -> Result<(), NftError> {
+        let _ = armed;
+        let Some(kind) = self.sets.get(set) else {
+            let (what, why) = (format!("the set `{set}`"), "does not exist".to_owned());
+            return Err(NftError::Invalid { table: self.table.clone(), what, why });
+        };
+        Transaction::new(&self.table)?.refill(set, *kind, elements)?.commit(&mut self.socket)
+    }
+
+    /// Takes the table away. It is gone when this returns. Quicker than dropping, which waits for the kernel to tidy up.
+    pub fn remove(mut self, armed: &Armed) -> Result<(), NftError> {
+        let _ = armed;
+        Transaction::new(&self.table)?.remove().commit(&mut self.socket)
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        &self.table
+    }
+}
+
+/// Removes a table of the family `inet` that nobody owns. `Ok(false)` if there is none of that name.
+pub fn delete(armed: &Armed, name: &str) -> Result<bool, NftError> {
+    let _ = armed;
+    let mut socket = Socket::open(Bus::Netfilter).map_err(NftError::Socket)?;
+    if !exists(&mut socket, name).map_err(NftError::Socket)? {
+        return Ok(false);
+    }
+    match Transaction::new(name)?.remove().commit(&mut socket) {
+        // Somebody else was quicker.
+        Err(error) if error.errno() == Some(rustix::io::Errno::NOENT.raw_os_error()) => Ok(false),
+        done => done.map(|()| true),
+    }
+}

@@ -1,0 +1,3 @@
+//! What the kernel does when it is asked, in network namespaces of the tests' own.
+
+mod nft;
