@@ -24,6 +24,8 @@ const FEATURES: &[Row] = &[
     ("boottime", boottime),
     ("ptrace", ptrace),
     ("proc", || exists("/proc/self/stat", "process information", "mount /proc")),
+    ("nf-tables", nf_tables),
+    ("nfqueue", nfqueue),
 ];
 
 /// What is known of this host. Looked at once; memory that is free is looked at each time.
@@ -128,6 +130,40 @@ fn boottime() -> Feature {
             feature(true, format!("CLOCK_BOOTTIME counts in {} ns; deadlines are on it", resolution.tv_nsec), "")
         }
         coarse => feature(false, format!("CLOCK_BOOTTIME counts in {} ns only", coarse.tv_nsec), "deadlines are kept less exactly"),
+    }
+}
+
+/// A number that the kernel counts up with each change of its tables: cheap to ask for, and refused where tables would be.
+fn nf_tables() -> Feature {
+    use crate::netlink::{Bus, Message, Socket, flags};
+    // `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN`, and `struct nfgenmsg`.
+    let asked = Message::new(10 << 8 | 16, flags::REQUEST | flags::ACK, &[0; 4]);
+    match Socket::open(Bus::Netfilter).and_then(|mut socket| socket.request(vec![asked])) {
+        Ok(_) => feature(true, "nf_tables: faults on the network can choose packets", ""),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            feature(false, "nf_tables needs the capability CAP_NET_ADMIN", "run with sudo, or give the container `--cap-add NET_ADMIN`")
+        }
+        Err(error) => feature(false, format!("nf_tables: {error}"), "use a kernel with CONFIG_NF_TABLES (Linux 5.12 or newer is best)"),
+    }
+}
+
+fn nfqueue() -> Feature {
+    let there = Path::new("/proc/net/netfilter/nfnetlink_queue").exists();
+    // A module is loaded when it is first asked for.
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let module = || Path::new("/lib/modules").join(&release).join("kernel/net/netfilter");
+    let can_be = || {
+        std::fs::read_dir(module())
+            .is_ok_and(|mut d| d.any(|f| f.is_ok_and(|f| f.file_name().to_string_lossy().starts_with("nfnetlink_queue.ko"))))
+    };
+    match (there, there || can_be()) {
+        (true, _) => feature(true, "nfnetlink_queue: packets can be held and changed", ""),
+        (false, true) => feature(true, "nfnetlink_queue can be loaded: packets can be held and changed", ""),
+        (false, false) => feature(
+            false,
+            "nfnetlink_queue is missing",
+            "use a kernel with CONFIG_NETFILTER_NETLINK_QUEUE; partition, reject, reset and random loss work without it",
+        ),
     }
 }
 
