@@ -2,6 +2,7 @@
 //! [`Armed`](squall_undo::Armed) token, which exists only once the undo of the change is on disk.
 
 mod attributes;
+pub mod bpf;
 pub mod cgroup;
 mod clock;
 pub mod cpu_time;
@@ -14,6 +15,8 @@ pub mod netns;
 pub mod nft;
 pub mod process;
 pub mod relaunch;
+pub mod socket_mark;
+pub mod sockets;
 pub mod stop_signal;
 pub mod stressor;
 pub mod tc;

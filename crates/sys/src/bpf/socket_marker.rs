@@ -1,0 +1,197 @@
+//! Marks every socket of IPv4 and IPv6 that certain processes make, from its first moment, and follows their children.
+//!
+//! Two programs share a map of process numbers. One runs when a socket is made (`BPF_CGROUP_INET_SOCK_CREATE` at the root of
+//! cgroup v2, so for every process of the host): if the process is in the map and the socket has no mark, it gets ours. The
+//! other runs at `sched_process_fork`: if the parent is in the map, the child is put in before it runs for the first time, so
+//! not one socket of a child is missed. The kernel takes both away with their links, that is with this process.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use squall_undo::Armed;
+
+use super::assembly::{Instruction, Program, helper};
+use super::btf::Btf;
+use super::{Kind, Map, attach_to_group, attach_to_tracepoint, load};
+use crate::cgroup::Hierarchy;
+
+/// Far more than any process has descendants; the map takes memory for those that are in it alone.
+const PROCESSES: u32 = 1 << 17;
+/// Where `struct bpf_sock` has the mark.
+const MARK: i16 = 16;
+/// The inode of the first namespace of process numbers, in which BPF counts (`PROC_PID_INIT_INO`).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// The programs, in force until it is dropped or its process ends.
+#[derive(Debug)]
+pub struct SocketMarker {
+    members: Map,
+    follows: Result<OwnedFd, String>,
+    _sockets: OwnedFd,
+}
+
+impl SocketMarker {
+    /// Attaches the programs. `Unsupported` with a reason and the next step where this host cannot.
+    pub fn start(armed: &Armed, mark: u32) -> io::Result<Self> {
+        let hierarchies = Hierarchy::all()?;
+        let root = hierarchies.into_iter().find(|h| h.unified).ok_or_else(|| {
+            unsupported(
+                "cgroup v2 is not mounted; mount it (`mount -t cgroup2 none /sys/fs/cgroup/unified`), or choose a `user` or a `cgroup`",
+            )
+        })?;
+        // As /proc/<pid>/ns/pid shows it; where it cannot be read, what is seen in tests of the marks decides.
+        if std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST_PID_NAMESPACE) {
+            return Err(unsupported(
+                "Squall is in a pid namespace of its own, where BPF counts processes differently; start it with the host's (`--pid=host`)",
+            ));
+        }
+        let refused = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| match error.raw_os_error() {
+                Some(libc::ENOSYS) => unsupported("this kernel has no bpf(2) (CONFIG_BPF_SYSCALL); choose a `user` or a `cgroup`"),
+                Some(libc::EPERM) => io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!("{what} is not allowed (bpf(2)): run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
+                ),
+                _ => io::Error::new(error.kind(), format!("{what}: {error}")),
+            }
+        };
+        let members = Map::create(armed, "squall_members", PROCESSES).map_err(refused("a map"))?;
+        let marking = load(armed, Kind::SocketCreate, "squall_mark", &marking(&members, mark)?).map_err(refused("a program"))?;
+        let sockets = attach_to_group(armed, &marking, &root.mount_point, Kind::SocketCreate).map_err(refused("a link to cgroup v2"))?;
+        let follows = follow(armed, &members).map_err(|error| error.to_string());
+        Ok(Self { members, follows, _sockets: sockets })
+    }
+
+    /// Whether the kernel puts children in by itself; otherwise why not, and it is for the caller to find them.
+    pub fn follows_children(&self) -> Result<(), &str> {
+        self.follows.as_ref().map(drop).map_err(String::as_str)
+    }
+
+    /// From now on the process's new sockets are marked, and those of children that it starts.
+    pub fn add(&self, armed: &Armed, pid: u32) -> io::Result<()> {
+        self.members.insert(armed, pid, 1)
+    }
+
+    /// No longer: the process has ended.
+    pub fn remove(&self, armed: &Armed, pid: u32) -> io::Result<()> {
+        self.members.remove(armed, pid)
+    }
+
+    /// The processes that are in, with those that have ended and were not removed.
+    pub fn members(&self) -> io::Result<Vec<u32>> {
+        self.members.keys()
+    }
+}
+
+fn unsupported(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, message)
+}
+
+/// `if (!sk->mark && members[tgid]) sk->mark = mark; return 1;`
+fn marking(members: &Map, mark: u32) -> io::Result<Vec<Instruction>> {
+    let mut program = Program::default();
+    program.copy(6, 1).load32(0, 6, MARK).jump_unless(0, 0, "out");
+    program.call(helper::CURRENT_PID_TGID).shift_right(0, 32).store32(10, -4, 0);
+    program.map(1, &members.0).copy(2, 10).add(2, -4).call(helper::MAP_LOOKUP).jump_if(0, 0, "out");
+    program.set(1, mark.cast_signed()).store32(6, MARK, 1);
+    program.label("out").set(0, 1).exit();
+    program.finish()
+}
+
+/// Attaches the program that follows children.
+fn follow(armed: &Armed, members: &Map) -> io::Result<OwnedFd> {
+    let btf = Btf::of_kernel()?;
+    let tgid = btf.offset("task_struct", "tgid").and_then(|offset| i32::try_from(offset).ok());
+    let tgid = tgid.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the kernel's task_struct has no tgid"))?;
+    let program = load(armed, Kind::RawTracepoint, "squall_follow", &following(members, tgid)?)?;
+    attach_to_tracepoint(armed, &program, c"sched_process_fork")
+}
+
+/// `if (members[parent->tgid]) members[child->tgid] = 1; return 0;`: the tracepoint's arguments are parent and child.
+fn following(members: &Map, tgid: i32) -> io::Result<Vec<Instruction>> {
+    let mut program = Program::default();
+    program.copy(6, 1);
+    for (argument, place) in [(0, -4), (8, -8)] {
+        program.load64(3, 6, argument).add(3, tgid).copy(1, 10).add(1, place).set(2, 4);
+        program.call(helper::READ_KERNEL).jump_unless(0, 0, "out");
+    }
+    program.map(1, &members.0).copy(2, 10).add(2, -4).call(helper::MAP_LOOKUP).jump_if(0, 0, "out");
+    program.store32_value(10, -12, 1);
+    program.map(1, &members.0).copy(2, 10).add(2, -8).copy(3, 10).add(3, -12).set(4, 0).call(helper::MAP_UPDATE);
+    program.label("out").set(0, 0).exit();
+    program.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sockets;
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
+
+    fn token() -> Armed {
+        Armed::received(b"go").expect("a token")
+    }
+
+    /// A shell that makes sockets when told to.
+    struct Shell {
+        child: Child,
+        lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    }
+
+    impl Shell {
+        fn new() -> Self {
+            #[expect(clippy::disallowed_methods, reason = "a process that makes sockets")]
+            let mut command = Command::new("bash");
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
+            let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+            Self { child, lines }
+        }
+
+        fn tell(&mut self, line: &str) -> String {
+            let stdin = self.child.stdin.as_mut().expect("piped");
+            writeln!(stdin, "{line}").expect("told");
+            self.lines.next().expect("a line").expect("read")
+        }
+    }
+
+    impl Drop for Shell {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn marks_of(pid: u32) -> Vec<Option<u32>> {
+        sockets::of_process(pid).expect("listed").into_iter().map(|socket| socket.mark).collect()
+    }
+
+    #[test]
+    fn sockets_of_members_and_of_their_children_are_marked_from_the_first_and_others_are_not() {
+        let mark = 0x5a30_0000 | (std::process::id() & 0xffff);
+        let (mut member, mut other) = (Shell::new(), Shell::new());
+        let marker = SocketMarker::start(&token(), mark).expect("started");
+        marker.follows_children().expect("this kernel has type information and tracepoints");
+        marker.add(&token(), member.child.id()).expect("added");
+        let open = "exec 5<>/dev/udp/127.0.0.1/9; echo done";
+        assert_eq!([member.tell(open), other.tell(open)], ["done", "done"]);
+        assert_eq!(marks_of(member.child.id()), [Some(mark)]);
+        assert_eq!(marks_of(other.child.id()), [Some(0)]);
+        // A grandchild whose parent is gone by the time it makes a socket.
+        let child = "exec 5>&-; (bash -c 'exec 6<>/dev/udp/127.0.0.1/9; echo $$; sleep 60' &) & wait";
+        let child = member.tell(child).parse::<u32>().expect("a number");
+        let marked = marks_of(child);
+        assert!(marker.members().expect("walked").contains(&child));
+        let pid = rustix::process::Pid::from_raw(child.cast_signed()).expect("a number");
+        let of_child = crate::process::ProcessFacts::all().expect("listed");
+        for end in crate::process::descendants(&of_child, child).into_iter().map(|id| id.pid.cast_signed()) {
+            let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(end).expect("a number"), rustix::process::Signal::KILL);
+        }
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        assert_eq!(marked, [Some(mark)]);
+        drop(marker);
+        let again = member.tell("exec 7<>/dev/udp/127.0.0.1/9; echo done");
+        assert_eq!((again.as_str(), marks_of(member.child.id())), ("done", vec![Some(0)]), "nothing is in force any more");
+    }
+}
