@@ -11,6 +11,7 @@ mod reaction;
 mod shell;
 mod test;
 mod vm;
+mod vm_test;
 
 use clap::{Parser, Subcommand};
 
@@ -54,6 +55,8 @@ enum Task {
     },
     /// Bench: time from the breach of a guard to the fault being gone
     Reaction(reaction::Args),
+    /// Run tests in a virtual machine whose kernel has what this one may lack: netem, and a queue for `nf_tables`
+    VmTest(vm_test::Args),
     /// Bench: the smallest experiment, and 200 probes, against Chaos Toolkit
     Overhead(overhead::Args),
 }
@@ -73,6 +76,7 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Task::Reaction(args) => reaction::run(&args),
+        Task::VmTest(args) => vm_test::run(&args),
         Task::Overhead(args) => overhead::run(&args),
     }
 }

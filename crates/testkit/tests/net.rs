@@ -140,3 +140,24 @@ fn a_limit_of_the_kernel_is_measured_by_a_flood_and_by_a_connection() {
         assert!(rate > 0.7e6 && rate < 1.05e6, "{family:?}: {rate}");
     }
 }
+
+#[test]
+#[ignore = "needs sch_netem: `cargo xtask vm-test` runs it where that is"]
+fn netem_delays_by_what_it_is_told() {
+    let lab = Lab::new();
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    let measure = |what: &str, family| {
+        let journey = Train::new(1000, 1000.0).grace(Duration::from_millis(500)).run(&a, &b, family);
+        assert!(journey.lost().is_empty(), "{what}: {} lost", journey.lost().len());
+        let delays = journey.delays();
+        let (median, high) = (quantile(&delays, 0.5), quantile(&delays, 0.99));
+        println!("{what}, {family:?}: median {median:.3} ms, p99 {high:.3} ms");
+        (median, high)
+    };
+    let bare = Family::BOTH.map(|family| measure("nothing", family));
+    a.run("tc qdisc add dev eth0 root netem delay 100ms limit 10000");
+    for (family, (median, high)) in Family::BOTH.into_iter().zip(bare) {
+        let (delayed, delayed_high) = measure("100 ms", family);
+        assert!((delayed - 100.0).abs() <= 1.0 && delayed_high <= 105.0, "{family:?}: beside {median} and {high} without");
+    }
+}

@@ -33,10 +33,13 @@ pub fn enter_vm(squall: &Path) -> Result<()> {
             (shell::which("setpriv").context("`setpriv` is missing")?, "setpriv"),
             (shell::which("prlimit").context("`prlimit` is missing")?, "prlimit"),
         ],
+        files: &[],
+        modules: &[],
         line: &format!("{INSIDE}=1 {INSIDE}_SQUALL=/bin/squall {INSIDE}_EMULATED=1 xtask {}", words.join(" ")),
         descriptors: 200_000,
         cores: 2,
         memory_mib: 4096,
+        time: vm::Time::Real,
     }
     .run()
 }
