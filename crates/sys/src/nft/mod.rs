@@ -8,6 +8,7 @@
 mod compile;
 mod error;
 mod interval;
+mod linger;
 mod operation;
 mod owned;
 mod read;
@@ -17,6 +18,7 @@ mod transaction;
 mod wire;
 
 pub use error::NftError;
+pub use linger::settle;
 pub use owned::{Owned, delete};
 pub use read::{RuleCount, TableFacts, counters, tables};
 pub use support::{Queueing, Support, assume, supports};

@@ -4,19 +4,20 @@ use std::collections::HashMap;
 
 use squall_undo::Armed;
 
-use super::Queueing;
 use super::error::NftError;
 use super::read::exists;
 use super::support::queueing;
 use super::table::{Element, Expression, SetKind, Table};
 use super::transaction::Transaction;
+use super::{Queueing, linger};
 use crate::netlink::{Bus, Socket};
 
 /// A table in force, in the network namespace of the thread that made it. It is gone when this is dropped, and when the
 /// process ends in whatever way: the kernel ties it to the socket. Nobody else can change it meanwhile.
 #[derive(Debug)]
 pub struct Owned {
-    socket: Socket,
+    /// Until it is removed.
+    socket: Option<Socket>,
     table: String,
     sets: HashMap<String, SetKind>,
 }
@@ -26,11 +27,11 @@ impl Owned {
     pub fn create(armed: &Armed, table: &Table) -> Result<Self, NftError> {
         let _ = armed;
         let queues = table.chains.iter().flat_map(|c| &c.rules).flat_map(|r| &r.expressions).any(|e| matches!(e, Expression::Queue { .. }));
-        let queueing = if queues { queueing() } else { Queueing::Missing };
         let mut socket = Socket::open(Bus::Netfilter).map_err(NftError::Socket)?;
+        let queueing = if queues { queueing(&mut socket) } else { Queueing::Missing };
         Transaction::create(table, queueing)?.commit(&mut socket)?;
         let sets = table.sets.iter().map(|s| (s.name.clone(), s.kind)).collect();
-        Ok(Self { socket, table: table.name.clone(), sets })
+        Ok(Self { socket: Some(socket), table: table.name.clone(), sets })
     }
 
     /// Gives a set other elements. No packet sees it empty or half full.
@@ -40,18 +41,37 @@ impl Owned {
             let (what, why) = (format!("the set `{set}`"), "does not exist".to_owned());
             return Err(NftError::Invalid { table: self.table.clone(), what, why });
         };
-        Transaction::new(&self.table)?.refill(set, *kind, elements)?.commit(&mut self.socket)
+        let refill = Transaction::new(&self.table)?.refill(set, *kind, elements)?;
+        self.socket.as_mut().map_or(Ok(()), |socket| refill.commit(socket))
     }
 
-    /// Takes the table away. It is gone when this returns. Quicker than dropping, which waits for the kernel to tidy up.
+    /// Takes the table away. No packet meets it any more when this returns. See [`settle`](super::settle) for what a process does before it
+    /// ends.
     pub fn remove(mut self, armed: &Armed) -> Result<(), NftError> {
         let _ = armed;
-        Transaction::new(&self.table)?.remove().commit(&mut self.socket)
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), NftError> {
+        let Some(mut socket) = self.socket.take() else { return Ok(()) };
+        let removed = Transaction::new(&self.table)?.remove().commit(&mut socket);
+        if removed.is_ok() {
+            linger::close_later(socket);
+        }
+        // Otherwise the kernel does it as the socket is closed.
+        removed
     }
 
     /// The table's name.
     pub fn name(&self) -> &str {
         &self.table
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // As the socket is closed in any case, there is nothing to be done about an error.
+        let _ = self.end();
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::NftError;
+use super::error::{NftError, Part};
 use super::table::{Chain, Expression, Reject, Rule};
 use super::transaction::Transaction;
+use super::wire::has_queue_target;
 use crate::netlink::{Bus, Socket};
 
 /// By what packets get to a queue.
@@ -49,7 +50,8 @@ pub struct Support {
 /// The table that is asked about. It never comes into being.
 const NAME: &str = "squall-asks";
 
-/// What this kernel has, asked once. Nothing is changed by asking: no transaction is completed, and no chain of it is hooked in.
+/// What this kernel has, asked once: some ten milliseconds for each thing that is missing. Nothing is changed by asking: no
+/// transaction is completed, and no chain of it is hooked in.
 pub fn supports() -> Support {
     static SUPPORT: OnceLock<Support> = OnceLock::new();
     SUPPORT.get_or_init(ask).clone()
@@ -57,66 +59,86 @@ pub fn supports() -> Support {
 
 static QUEUEING: OnceLock<Queueing> = OnceLock::new();
 
-/// Takes it from who has asked already, as a parent has for its child: asking costs some milliseconds. Without effect once
-/// this process has asked itself.
+/// Takes it from who has asked already, as a parent has for its child. Without effect once this process has found out itself.
 pub fn assume(queueing: Queueing) {
     let _ = QUEUEING.set(queueing);
 }
 
-/// By what packets get to a queue. Asked once.
-pub(super) fn queueing() -> Queueing {
-    *QUEUEING.get_or_init(|| Socket::open(Bus::Netfilter).map_or(Queueing::Missing, |mut socket| ask_queueing(&mut socket)))
+/// By what packets get to a queue. Where nobody has asked or said, the target is taken if it is there: to ask for the
+/// expression takes a transaction, during which every other fault waits; to ask for the target does not.
+pub(super) fn queueing(socket: &mut Socket) -> Queueing {
+    *QUEUEING.get_or_init(|| if socket.request(vec![has_queue_target()]).is_ok() { Queueing::Target } else { Queueing::Native })
+}
+
+/// The comments of rules that are asked about.
+mod asked {
+    pub const COUNTER: &str = "counter";
+    pub const SOCKET_MARK: &str = "socket mark";
+    pub const SOCKET_CGROUP: &str = "socket cgroup";
+    pub const NET_CLASS: &str = "class";
+    pub const RANDOM: &str = "random";
+    pub const REJECT: &str = "reject";
+    pub const REDIRECT: &str = "redirect";
+    pub const QUEUE: &str = "queue";
+    pub const QUEUE_TARGET: &str = "queue target";
 }
 
 fn ask() -> Support {
-    let none = |error: NftError| Support {
-        tables: false,
-        refusal: Some(error.to_string()),
-        queue: Queueing::Missing,
-        socket_mark: false,
-        socket_cgroup: false,
-        net_class: false,
-        random: false,
-        reject: false,
-        redirect: false,
+    let accepted = Socket::open(Bus::Netfilter).map_err(NftError::Socket).and_then(|mut socket| accepted(&mut socket));
+    let (accepted, refusal) = match accepted {
+        Ok(accepted) => (accepted, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    let mut socket = match Socket::open(Bus::Netfilter) {
-        Ok(socket) => socket,
-        Err(error) => return none(NftError::Socket(error)),
+    let has = |what| accepted.contains(&what);
+    let queue = match (has(asked::QUEUE), has(asked::QUEUE_TARGET)) {
+        (true, _) => Queueing::Native,
+        (false, true) => Queueing::Target,
+        (false, false) => Queueing::Missing,
     };
-    if let Err(error) = accepts(&mut socket, vec![Expression::Counter], Queueing::Missing) {
-        return none(error);
+    if refusal.is_none() {
+        assume(queue);
     }
-    let mut has = |expression| accepts(&mut socket, vec![expression], Queueing::Missing).is_ok();
     Support {
-        tables: true,
-        refusal: None,
-        socket_mark: has(Expression::SocketMark(1)),
-        socket_cgroup: has(Expression::CgroupV2("/".into())),
-        net_class: has(Expression::NetClass(1)),
-        random: has(Expression::Chance(0.5)),
-        reject: has(Expression::Reject(Reject::PortUnreachable)),
-        redirect: has(Expression::Redirect(1)),
-        queue: *QUEUEING.get_or_init(|| ask_queueing(&mut socket)),
+        tables: refusal.is_none(),
+        refusal,
+        queue,
+        socket_mark: has(asked::SOCKET_MARK),
+        socket_cgroup: has(asked::SOCKET_CGROUP),
+        net_class: has(asked::NET_CLASS),
+        random: has(asked::RANDOM),
+        reject: has(asked::REJECT),
+        redirect: has(asked::REDIRECT),
     }
 }
 
-fn ask_queueing(socket: &mut Socket) -> Queueing {
-    let queue = || vec![Expression::Queue { number: 0, bypass: true }];
-    if accepts(socket, queue(), Queueing::Native).is_ok() {
-        Queueing::Native
-    } else if accepts(socket, queue(), Queueing::Target).is_ok() {
-        Queueing::Target
-    } else {
-        Queueing::Missing
+/// Which rules the kernel would take: all are asked about at once, then again without the first that it refuses.
+fn accepted(socket: &mut Socket) -> Result<Vec<&'static str>, NftError> {
+    let queue = Expression::Queue { number: 0, bypass: true };
+    let mut rules = vec![
+        (asked::COUNTER, Expression::Counter),
+        (asked::SOCKET_MARK, Expression::SocketMark(1)),
+        (asked::SOCKET_CGROUP, Expression::CgroupV2("/".into())),
+        (asked::NET_CLASS, Expression::NetClass(1)),
+        (asked::RANDOM, Expression::Chance(0.5)),
+        (asked::REJECT, Expression::Reject(Reject::PortUnreachable)),
+        (asked::REDIRECT, Expression::Redirect(1)),
+        (asked::QUEUE, queue.clone()),
+        (asked::QUEUE_TARGET, queue),
+    ];
+    loop {
+        let mut transaction = Transaction::new(NAME)?;
+        transaction.new_table();
+        transaction.new_chain(&Chain { name: "asks".into(), base: None, rules: Vec::new() })?;
+        rules.retain(|(comment, expression)| {
+            let queueing = if *comment == asked::QUEUE { Queueing::Native } else { Queueing::Target };
+            let rule = Rule { expressions: vec![expression.clone()], comment: (*comment).to_owned() };
+            // Without cgroup v2 there is nothing to ask.
+            transaction.new_rule("asks", &rule, queueing).is_ok()
+        });
+        match transaction.check(socket) {
+            Ok(()) => return Ok(rules.into_iter().map(|(comment, _)| comment).collect()),
+            Err((Part::Rule { comment, .. }, _)) if comment != asked::COUNTER => rules.retain(|(c, _)| *c != comment),
+            Err((part, error)) => return Err(NftError::refused(NAME, &part, error)),
+        }
     }
-}
-
-/// Whether the kernel would take such a rule.
-fn accepts(socket: &mut Socket, expressions: Vec<Expression>, queueing: Queueing) -> Result<(), NftError> {
-    let mut transaction = Transaction::new(NAME)?;
-    transaction.new_table();
-    transaction.new_chain(&Chain { name: "asks".into(), base: None, rules: Vec::new() })?;
-    transaction.new_rule("asks", &Rule { expressions, comment: String::new() }, queueing)?;
-    transaction.check(socket)
 }

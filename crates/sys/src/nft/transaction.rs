@@ -186,15 +186,16 @@ impl Transaction {
 
     /// Sends all of it, and waits until it is in force.
     pub(super) fn commit(self, socket: &mut Socket) -> Result<(), NftError> {
-        self.send(socket, true)
+        let table = self.table.clone();
+        self.send(socket, true).map_err(|(part, error)| NftError::refused(&table, &part, error))
     }
 
-    /// Lets the kernel look at all of it, and forget it.
-    pub(super) fn check(self, socket: &mut Socket) -> Result<(), NftError> {
+    /// Lets the kernel look at all of it, and forget it. `Err` with the first part that it would refuse.
+    pub(super) fn check(self, socket: &mut Socket) -> Result<(), (Part, io::Error)> {
         self.send(socket, false)
     }
 
-    fn send(mut self, socket: &mut Socket, for_good: bool) -> Result<(), NftError> {
+    fn send(mut self, socket: &mut Socket, for_good: bool) -> Result<(), (Part, io::Error)> {
         // Only the last is acknowledged: answers to many would not fit into the socket. Errors are always told, and come first.
         let Some((last, last_part)) = self.messages.pop() else { return Ok(()) };
         self.messages.push((last.acknowledged(), last_part));
@@ -206,10 +207,9 @@ impl Transaction {
         if for_good {
             messages.push(wire::batch_end());
         }
-        make_room(socket, messages.iter().map(Message::length).sum()).map_err(NftError::Socket)?;
-        socket
-            .batch(messages, 1)
-            .map_err(|(at, error)| NftError::refused(&self.table, parts.get(at).unwrap_or(&Part::Transaction), error))?;
+        make_room(socket, messages.iter().map(Message::length).sum()).map_err(|error| (Part::Transaction, error))?;
+        // The kernel says that it could not commit as if it were the first message's fault.
+        socket.batch(messages, 1).map_err(|(at, error)| (parts.get(at).cloned().unwrap_or(Part::Transaction), error))?;
         Ok(())
     }
 

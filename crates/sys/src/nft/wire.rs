@@ -107,6 +107,18 @@ pub(super) fn request_any(kind: u16, more_flags: u16) -> Message {
     Message::new(SUBSYSTEM << 8 | kind, flags::REQUEST | more_flags, &head(0, 0))
 }
 
+/// Asks `nft_compat` whether `iptables` has revision 3 of the target NFQUEUE here (`NFNL_MSG_COMPAT_GET`).
+pub(super) fn has_queue_target() -> Message {
+    /// `NFNL_SUBSYS_NFT_COMPAT`; its only message is 0.
+    const COMPAT: u16 = 11;
+    /// `AF_INET`: it knows families of `iptables` only. NFQUEUE is the same in all.
+    const IPV4: u8 = 2;
+    let mut ask = Message::new(COMPAT << 8, flags::REQUEST | flags::ACK, &head(IPV4, 0));
+    // `NFTA_COMPAT_NAME`, `_REV`, `_TYPE`: 1 is a target.
+    ask.put_text(1, "NFQUEUE").put_be32(2, 3).put_be32(3, 1);
+    ask
+}
+
 /// `NFNL_MSG_BATCH_BEGIN`.
 pub(super) fn batch_begin() -> Message {
     Message::new(0x10, flags::REQUEST, &head(0, SUBSYSTEM))

@@ -86,7 +86,7 @@ fn actions() -> Vec<Rule> {
         rule("prohibited", reject(Reject::Prohibited)),
         rule(
             "a comment as long as nft has them, which is a hundred and twenty-eight bytes, and no more, so here they are, to the last.",
-            [],
+            [E::Counter],
         ),
     ]
 }
