@@ -9,6 +9,7 @@ mod evidence;
 mod fault;
 mod host;
 mod journal;
+pub mod marks;
 mod preview;
 mod probe;
 mod program;

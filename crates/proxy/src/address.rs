@@ -1,4 +1,4 @@
-//! Where a proxy listens and where it connects to: `host:port`, `[v6]:port`, `:port`, `unix:/path`.
+//! Where a proxy listens and where it connects to: `host:port`, `[v6]:port`, `:port`, `unix:/path`, and `original`.
 
 use std::fmt;
 use std::io;
@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket as Raw, Type};
+use squall_engine::marks::PROXY_MARK;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::socket::Socket;
@@ -20,6 +21,8 @@ pub enum Address {
     Tcp(String, u16),
     /// The path of a Unix socket.
     Unix(PathBuf),
+    /// As an upstream: wherever the client wanted to go before the kernel redirected it here.
+    Original,
 }
 
 /// A proxy cannot listen. The texts are those of Go's `net` package, as users of Toxiproxy know them.
@@ -62,6 +65,9 @@ fn reason(error: &io::Error) -> String {
 impl Address {
     /// Reads an address.
     pub fn parse(text: &str) -> Result<Self, ListenError> {
+        if text == "original" {
+            return Ok(Self::Original);
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(path.into()));
         }
@@ -78,23 +84,27 @@ impl Address {
     pub fn host(&self) -> &str {
         match self {
             Self::Tcp(host, _) => host,
-            Self::Unix(_) => "",
+            Self::Unix(_) | Self::Original => "",
         }
     }
 
-    /// Connects. All addresses of a name are tried in turn.
-    pub async fn connect(&self) -> io::Result<Socket> {
+    /// Connects; to `original` if that is what is written. All addresses of a name are tried in turn.
+    pub async fn connect(&self, original: Option<SocketAddr>) -> io::Result<Socket> {
         match self {
+            Self::Original => match original {
+                Some(address) => connect_tcp(address, Some(PROXY_MARK)).await,
+                None => Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "nobody redirected this connection here")),
+            },
             Self::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
             Self::Tcp(host, port) => {
                 if let Ok(ip) = host.parse::<IpAddr>() {
-                    return connect_tcp(SocketAddr::new(ip, *port)).await;
+                    return connect_tcp(SocketAddr::new(ip, *port), None).await;
                 }
                 // As with Go: no host is this one.
                 let name = if host.is_empty() { "localhost" } else { host.as_str() };
                 let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{name} has no address"));
                 for address in tokio::net::lookup_host((name, *port)).await? {
-                    match connect_tcp(address).await {
+                    match connect_tcp(address, None).await {
                         Ok(socket) => return Ok(socket),
                         Err(error) => last = error,
                     }
@@ -106,8 +116,11 @@ impl Address {
 }
 
 /// As `TcpStream::connect`, and a system call less: only a socket that reports an error is asked which (connect(2)).
-async fn connect_tcp(address: SocketAddr) -> io::Result<Socket> {
+async fn connect_tcp(address: SocketAddr, mark: Option<u32>) -> io::Result<Socket> {
     let socket = Raw::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    if let Some(mark) = mark {
+        socket.set_mark(mark).map_err(|error| io::Error::new(error.kind(), format!("SO_MARK: {error} (run as root)")))?;
+    }
     socket.set_tcp_nodelay(true)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => return Err(error),
@@ -129,8 +142,18 @@ impl fmt::Display for Address {
             Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp(host, port) => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Original => f.write_str("original"),
         }
     }
+}
+
+/// Where a client wanted to go before `nf_tables` redirected it (`SO_ORIGINAL_DST`, from conntrack). None if it came by itself.
+pub(crate) fn original_destination(client: &TcpStream) -> Option<SocketAddr> {
+    let here = client.local_addr().ok()?;
+    let socket = socket2::SockRef::from(client);
+    let is_v4 = here.ip().to_canonical().is_ipv4();
+    let address = if is_v4 { socket.original_dst_v4() } else { socket.original_dst_v6() }.ok()?.as_socket()?;
+    (address.ip() != here.ip().to_canonical() || address.port() != here.port()).then_some(address)
 }
 
 /// Sockets that listen on one address.
@@ -163,6 +186,7 @@ impl Drop for UnixFile {
 pub(crate) fn listen(address: &Address, sockets: usize) -> Result<Listening, ListenError> {
     match address {
         Address::Unix(path) => listen_unix(path),
+        Address::Original => Err(ListenError::NoPort("original".into())),
         Address::Tcp(host, port) => {
             let mut last = None;
             for candidate in candidates(host, *port)? {
@@ -251,7 +275,7 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_written_alike() {
-        for text in ["127.0.0.1:80", "[::1]:8080", "example.com:443", ":9000", "unix:/run/a.sock"] {
+        for text in ["127.0.0.1:80", "[::1]:8080", "example.com:443", ":9000", "unix:/run/a.sock", "original"] {
             assert_eq!(Address::parse(text).unwrap().to_string(), text);
         }
         let error = |text| Address::parse(text).unwrap_err().to_string();

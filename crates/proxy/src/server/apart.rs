@@ -19,5 +19,5 @@ pub(crate) fn apart(seed: u64, rules: &[RuleSpec]) -> Result<Rc<Connection>, Rul
     let layers = Layers::compile("apart", seed, &authority, rules, None, None)?;
     let shared = Shared::new("apart", String::new(), upstream, seed, Arc::new(EventLog::new(0)), authority);
     shared.set_layers(layers);
-    Ok(Connection::new(Arc::new(shared), Rc::default()))
+    Ok(Connection::new(Arc::new(shared), Rc::default(), None))
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -11,6 +12,7 @@ use super::route::Shared;
 use super::table::Table;
 use super::worker::Open;
 use crate::events::Happened;
+use crate::socket::Socket;
 use crate::toxic::Direction;
 
 /// An accepted connection. When the last one who knows it is gone, it has ended.
@@ -18,15 +20,17 @@ pub(crate) struct Connection {
     shared: Arc<Shared>,
     open: Rc<Open>,
     number: u64,
+    original: Option<SocketAddr>,
     received: [Cell<u64>; 2],
     because: RefCell<Option<Box<str>>>,
     reset: Cell<bool>,
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, open: Rc<Open>) -> Rc<Self> {
+    /// `original`: where the client wanted to go, if it was redirected here.
+    pub(super) fn new(shared: Arc<Shared>, open: Rc<Open>, original: Option<SocketAddr>) -> Rc<Self> {
         let number = shared.opened();
-        Rc::new(Self { shared, open, number, received: Default::default(), because: RefCell::default(), reset: Cell::new(false) })
+        Rc::new(Self { shared, open, number, original, received: Default::default(), because: RefCell::default(), reset: Cell::new(false) })
     }
 
     /// Counted from 1 in its proxy.
@@ -82,6 +86,11 @@ impl Connection {
     /// Why it ends. The first reason counts.
     pub(crate) fn because(&self, reason: impl Into<Box<str>>) {
         self.because.borrow_mut().get_or_insert_with(|| reason.into());
+    }
+
+    /// Connects to the upstream.
+    pub(super) async fn connect(&self) -> io::Result<Socket> {
+        self.shared.upstream.connect(self.original).await
     }
 
     /// The upstream cannot be had.

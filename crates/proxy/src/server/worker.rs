@@ -19,6 +19,7 @@ use super::connection::Connection;
 use super::layers::Layers;
 use super::route::Shared;
 use super::unread::Unread;
+use crate::address::{Address, original_destination};
 use crate::events::Happened;
 use crate::http;
 use crate::relay::{Relay, Toxed};
@@ -208,7 +209,11 @@ async fn pause(shared: &Shared, error: &io::Error) {
 }
 
 fn start(shared: &Arc<Shared>, open: &Rc<Open>, client: Socket, from: Option<SocketAddr>) {
-    let connection = Connection::new(shared.clone(), open.clone());
+    let original = match &client {
+        Socket::Tcp(stream) if shared.upstream == Address::Original => original_destination(stream),
+        _ => None,
+    };
+    let connection = Connection::new(shared.clone(), open.clone(), original);
     connection.record_with(|| Happened::Opened { client: from.map_or_else(|| "unix".to_owned(), |address| address.to_string()) });
     open.spawn(serve(connection, client, from.map(|address| address.ip())));
 }
@@ -227,7 +232,7 @@ async fn serve(connection: Rc<Connection>, client: Socket, from: Option<IpAddr>)
 
 /// The upstream, or a record of why not.
 async fn connect(connection: &Connection) -> Option<Socket> {
-    match connection.shared().upstream.connect().await {
+    match connection.connect().await {
         Ok(upstream) => Some(upstream),
         Err(error) => {
             connection.unreachable(&error);
@@ -244,7 +249,7 @@ async fn serve_layers(connection: Rc<Connection>, layers: Arc<Layers>, client: S
     let Some(tls) = &layers.tls else {
         return http::serve(connection.clone(), client, from, Upstream::<Socket> { connection, ready: RefCell::default() }).await;
     };
-    match tls::bridge(client, tls, &facts, shared.upstream.host(), || shared.upstream.connect()).await {
+    match tls::bridge(client, tls, &facts, shared.upstream.host(), || connection.connect()).await {
         Ok(Bridged::PassThrough { client, upstream, .. }) => Relay::over_toxed(connection, client, upstream).await,
         Ok(Bridged::Terminated { client, upstream, alpn, .. }) if layers.http.is_some() => {
             let upstream = Upstream::ready(connection.clone(), upstream);

@@ -1,0 +1,9 @@
+//! Marks of packets and sockets (`SO_MARK`, `meta mark`) by which Squall's parts know each other's. The upper byte says what it
+//! is; the others may hold a number of the injection.
+
+/// On the connections that a fault proxy makes to original destinations: rules that redirect others let them pass.
+pub const PROXY_MARK: u32 = 0x5d00_0001;
+/// On packets that the carrier of a fault sends itself: its own rules let them pass.
+pub const PASS_MARK: u32 = 0x5b00_0000;
+/// On packets that a device of the kernel is to shape.
+pub const DEVICE_MARK: u32 = 0x5c00_0000;
