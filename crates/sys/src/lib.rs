@@ -5,6 +5,7 @@ mod attributes;
 pub mod bpf;
 pub mod cgroup;
 mod clock;
+pub mod conntrack;
 pub mod cpu_time;
 pub mod descriptors;
 mod detached;
