@@ -15,8 +15,9 @@ pub struct Args {
 }
 
 /// Debian packages that tests and benches use, by the program or file that shows whether they are there.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: &[(&str, &str)] = &[
     ("/usr/include/openssl/ssl.h", "libssl-dev"),
+    ("bpftool", "bpftool"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("curl", "curl"),

@@ -16,12 +16,14 @@ pub mod conformance;
 mod execution;
 mod fake_clock;
 pub mod net;
+mod net_snapshot;
 mod supervised;
 mod victim;
 mod waiting;
 
 pub use execution::Execution;
 pub use fake_clock::FakeClock;
+pub use net_snapshot::NetSnapshot;
 pub use supervised::Supervised;
 pub use victim::Victim;
 pub use waiting::{eventually, eventually_ok, in_time};
