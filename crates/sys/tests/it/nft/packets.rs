@@ -1,13 +1,14 @@
 //! What rules do to packets.
 
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 use squall_sys::cgroup::Hierarchy;
 use squall_sys::nft::{ChainKind, Element, Expression as E, Family, Hook, Owned, Reject, Rule, Set, SetKind, Side, Table, supports};
 
-use super::{armed, chain, counted, in_namespace, outgoing, rule, run, send};
+use super::{armed, chain, command, counted, in_namespace, outgoing, rule, run, send};
 
 fn counting(comment: &str, conditions: impl Into<Vec<E>>) -> Rule {
     let mut expressions = conditions.into();
@@ -62,7 +63,6 @@ fn each_condition_counts_what_it_names_and_nothing_else() {
         send("127.0.0.2:53", 2);
         send("127.0.0.1:99", 3);
         send("[::1]:53", 4);
-        run("bash", &["-c", "exec 3<>/dev/udp/127.0.0.1/99"]);
         ping();
         let counts = counted("conditions");
         for (rule, packets) in expected.iter().filter(|(rule, _)| rule.expressions.contains(&E::Counter)) {
@@ -72,20 +72,12 @@ fn each_condition_counts_what_it_names_and_nothing_else() {
     });
 }
 
-/// One ICMP echo request and its answer, without the program `ping`.
+/// One ICMP echo request, which the kernel answers.
 fn ping() {
-    run(
-        "python3",
-        &[
-            "-c",
-            "
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-s.settimeout(5)
-s.sendto(bytes.fromhex('0800f7ff00000000'), ('127.0.0.1', 0))
-",
-        ],
-    );
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP)).expect("a socket");
+    let request = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    let to: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    rustix::net::sendto(&socket, &request, SendFlags::empty(), &to).expect("sent");
 }
 
 #[test]
@@ -130,13 +122,29 @@ fn a_socket_is_known_by_its_control_group_and_those_above_it() {
         let _owned = Owned::create(&armed(), &outgoing("groups", rules)).expect("the table is made");
         let _listener = UdpSocket::bind("127.0.0.1:99").expect("a listener");
         send("127.0.0.1:99", 1);
-        run("bash", &["-c", &format!("echo $$ > {}/cgroup.procs; echo x > /dev/udp/127.0.0.1/99", groups[1].0.display())]);
+        let program = std::env::current_exe().expect("this program");
+        let args = ["nft::packets::sends_a_datagram_from_another_control_group", "--exact", "--ignored"];
+        let mut sender = command(program.to_str().expect("a path of text"), &args);
+        let output = sender.env(GROUP, &groups[1].0).output().expect("a process");
+        assert!(output.status.success(), "{output:?}");
         assert_eq!(counted("groups"), [("outer".to_owned(), 1), ("inner".to_owned(), 1), ("other".to_owned(), 0)]);
         assert!(std::fs::metadata(&groups[0].0).is_ok_and(|m| m.ino() > 0));
     });
     let [outer, inner, other] = groups;
     drop((inner, other));
     drop(outer);
+}
+
+/// The directory of the group to join.
+const GROUP: &str = "SQUALL_TEST_GROUP";
+
+#[test]
+#[ignore = "the process of another test, which names the group"]
+fn sends_a_datagram_from_another_control_group() {
+    // Not started by it: there is nothing to be sent.
+    let Some(group) = std::env::var_os(GROUP) else { return };
+    std::fs::write(std::path::Path::new(&group).join("cgroup.procs"), std::process::id().to_string()).expect("joined");
+    send("127.0.0.1:99", 1);
 }
 
 #[test]
