@@ -26,6 +26,13 @@ const FEATURES: &[Row] = &[
     ("proc", || exists("/proc/self/stat", "process information", "mount /proc")),
     ("nf-tables", nf_tables),
     ("nfqueue", nfqueue),
+    ("ifb", || traffic_control(crate::tc::Part::Ifb, "ifb: packets can be sent through a device of Squall's own", "CONFIG_IFB")),
+    ("netem", || traffic_control(crate::tc::Part::Netem, "netem: the kernel delays and loses packets", "CONFIG_NET_SCH_NETEM")),
+    ("tbf", || traffic_control(crate::tc::Part::Tbf, "tbf: the kernel limits rates", "CONFIG_NET_SCH_TBF")),
+    ("tc-redirect", || {
+        let configs = "CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED and CONFIG_NET_SCH_INGRESS";
+        traffic_control(crate::tc::Part::Redirection, "cls_bpf and mirred: marked packets can be redirected", configs)
+    }),
 ];
 
 /// What is known of this host. Looked at once; memory that is free is looked at each time.
@@ -164,6 +171,15 @@ fn nfqueue() -> Feature {
             "nfnetlink_queue is missing",
             "use a kernel with CONFIG_NETFILTER_NETLINK_QUEUE; partition, reject, reset and random loss work without it",
         ),
+    }
+}
+
+fn traffic_control(part: crate::tc::Part, what: &str, configs: &str) -> Feature {
+    let hint = format!("use a kernel with {configs}; what is shaped goes through NFQUEUE without it");
+    match part.available() {
+        Ok(true) => feature(true, what, ""),
+        Ok(false) => feature(false, format!("{what}: not with this kernel"), &hint),
+        Err(error) => feature(false, format!("{what}: cannot be found out: {error}"), "run with sudo"),
     }
 }
 

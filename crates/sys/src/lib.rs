@@ -10,6 +10,7 @@ pub mod cpu_time;
 pub mod descriptors;
 mod detached;
 mod host;
+pub mod link;
 pub mod memory;
 pub mod netlink;
 pub mod netns;

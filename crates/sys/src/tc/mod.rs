@@ -6,6 +6,7 @@
 mod classifier;
 mod control;
 mod dump;
+mod features;
 mod htb;
 mod netem;
 mod qdisc;
@@ -18,6 +19,7 @@ mod golden_tests;
 pub use classifier::{Filter, FilterId, Protocol, by_mark};
 pub use control::Traffic;
 pub use dump::{Row, Stats};
+pub use features::Part;
 pub use htb::{Htb, HtbClass};
 pub use netem::{Delay, Netem, NetemLoss, NetemRate, NetemReorder, NetemShare};
 pub use qdisc::{Class, Handle, Kind, Qdisc, Way};
