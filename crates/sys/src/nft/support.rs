@@ -1,5 +1,6 @@
 //! What this kernel's `nf_tables` has: asked with transactions that the kernel checks and then forgets.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -64,10 +65,24 @@ pub fn assume(queueing: Queueing) {
     let _ = QUEUEING.set(queueing);
 }
 
-/// By what packets get to a queue. Where nobody has asked or said, the target is taken if it is there: to ask for the
-/// expression takes a transaction, during which every other fault waits; to ask for the target does not.
+/// By what packets get to a queue. Where nobody has asked or said, without a transaction: during one, every other fault would
+/// wait.
 pub(super) fn queueing(socket: &mut Socket) -> Queueing {
-    *QUEUEING.get_or_init(|| if socket.request(vec![has_queue_target()]).is_ok() { Queueing::Target } else { Queueing::Native })
+    *QUEUEING.get_or_init(|| {
+        if !kernel_lists("nft_queue") && socket.request(vec![has_queue_target()]).is_ok() { Queueing::Target } else { Queueing::Native }
+    })
+}
+
+/// Whether a module is loaded, or among those that came with this kernel, built in or not (`depmod(8)`). Many a machine does
+/// not have those lists: containers, and kernels without modules.
+fn kernel_lists(module: &str) -> bool {
+    if Path::new("/sys/module").join(module).exists() {
+        return true;
+    }
+    let release = rustix::system::uname();
+    let lists = Path::new("/lib/modules").join(release.release().to_string_lossy().as_ref());
+    let file = format!("/{module}.ko");
+    ["modules.builtin", "modules.dep"].iter().any(|list| std::fs::read_to_string(lists.join(list)).is_ok_and(|text| text.contains(&file)))
 }
 
 /// The comments of rules that are asked about.

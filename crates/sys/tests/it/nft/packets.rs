@@ -6,7 +6,9 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 use squall_sys::cgroup::Hierarchy;
-use squall_sys::nft::{ChainKind, Element, Expression as E, Family, Hook, Owned, Reject, Rule, Set, SetKind, Side, Table, supports};
+use squall_sys::nft::{
+    ChainKind, Element, Expression as E, Family, Hook, Owned, Queueing, Reject, Rule, Set, SetKind, Side, Table, supports,
+};
 
 use super::{armed, chain, command, counted, in_namespace, outgoing, rule, run, send};
 
@@ -234,6 +236,8 @@ fn what_the_kernel_is_said_to_have_it_has() {
     let support = in_namespace(supports);
     assert_eq!(support.refusal, None);
     assert!(support.tables && support.random && support.reject && support.redirect && support.socket_mark, "{support:?}");
+    assert_ne!(support.queue, Queueing::Missing);
+    println!("{support:?}");
     in_namespace(|| {
         supports();
         assert_eq!(run("nft", &["list", "ruleset"]), "", "asking leaves nothing");
