@@ -45,6 +45,16 @@ impl Owned {
         self.socket.as_mut().map_or(Ok(()), |socket| refill.commit(socket))
     }
 
+    /// Takes all rules away, and leaves the chains hooked in: the table does nothing any more, and can only be removed.
+    ///
+    /// For tables that queue. As a chain is taken out of its hook, by whomever, the kernel drops what waits in every queue of the
+    /// network namespace (`nf_queue_nf_hook_drop`). After this, what waits can be let go first.
+    pub fn disarm(&mut self, armed: &Armed) -> Result<(), NftError> {
+        let _ = armed;
+        let disarm = Transaction::new(&self.table)?.remove_rules();
+        self.socket.as_mut().map_or(Ok(()), |socket| disarm.commit(socket))
+    }
+
     /// Takes the table away. No packet meets it any more when this returns. See [`settle`](super::settle) for what a process does before it
     /// ends.
     pub fn remove(mut self, armed: &Armed) -> Result<(), NftError> {

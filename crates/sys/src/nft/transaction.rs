@@ -69,6 +69,14 @@ impl Transaction {
         self
     }
 
+    /// Removes all rules of the table, but neither chains nor sets.
+    pub(super) fn remove_rules(mut self) -> Self {
+        let mut delete = wire::request(wire::message::DELETE_RULE, 0);
+        delete.put_text(rule::TABLE, &self.table);
+        self.push(delete, Part::Removal);
+        self
+    }
+
     /// Empties a set and fills it again.
     pub(super) fn refill(mut self, name: &str, kind: SetKind, elements: &[Element]) -> Result<Self, NftError> {
         let mut flush = wire::request(wire::message::DELETE_ELEMENTS, 0);

@@ -25,6 +25,7 @@ pub(super) mod message {
     pub const NEW_CHAIN: u16 = 3;
     pub const NEW_RULE: u16 = 6;
     pub const GET_RULE: u16 = 7;
+    pub const DELETE_RULE: u16 = 8;
     pub const NEW_SET: u16 = 9;
     pub const NEW_ELEMENTS: u16 = 12;
     pub const DELETE_ELEMENTS: u16 = 14;

@@ -50,6 +50,25 @@ fn a_table_that_is_removed_is_gone_at_once_and_its_name_is_free() {
 }
 
 #[test]
+fn a_table_that_is_disarmed_does_nothing_and_goes_as_any_other() {
+    in_namespace(|| {
+        let mut table = outgoing("disarmed", vec![rule("jumps", [E::Jump("drops".into())])]);
+        table.chains.insert(0, chain("drops", None, vec![rule("drops", [E::Protocol(vec![6, 17]), E::Counter, E::Drop])]));
+        let mut owned = Owned::create(&armed(), &table).expect("the table is made");
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let to_itself = || socket.send_to(b"x", socket.local_addr().expect("an address"));
+        assert!(to_itself().is_err(), "is dropped");
+        for _ in 0..2 {
+            owned.disarm(&armed()).expect("disarmed");
+            to_itself().expect("goes through");
+            assert_eq!(counters("disarmed").expect("readable"), Some(Vec::new()));
+        }
+        owned.remove(&armed()).expect("removed");
+        assert_eq!(names(), [""; 0]);
+    });
+}
+
+#[test]
 fn a_table_without_an_owner_is_deleted_by_its_exact_name() {
     in_namespace(|| {
         run(
