@@ -3,7 +3,7 @@
 
 /// On the connections that a fault proxy makes to original destinations: rules that redirect others let them pass.
 pub const PROXY_MARK: u32 = 0x5d00_0001;
-/// On packets that the carrier of a fault sends itself: its own rules let them pass.
+/// On packets that carriers of faults send on, with a bit for each that they have passed.
 pub const PASS_MARK: u32 = 0x5b00_0000;
 /// On packets that a device of the kernel is to shape.
 pub const DEVICE_MARK: u32 = 0x5c00_0000;

@@ -13,6 +13,8 @@ use crate::cgroup::Hierarchy;
 /// `IFNAMSIZ`: with the zero at the end.
 const INTERFACE_NAME: usize = 16;
 const TCP: u8 = 6;
+/// `ICMPv6`.
+const ICMP_V6: u8 = 58;
 /// The protocols that have ports in the first four bytes: TCP, UDP, DCCP, SCTP, UDP-Lite.
 const WITH_PORTS: [u8; 5] = [TCP, 17, 33, 132, 136];
 /// Chances are counted in parts of this: fine enough, and a power of two, so that no value is more likely than another.
@@ -72,6 +74,16 @@ fn compile_one(expression: &Expression, queueing: Queueing, known: &mut Known, o
         }
         Expression::Mark(mark) => number(Operation::Meta(meta::MARK), *mark, Equal, out),
         Expression::NotMark(mark) => number(Operation::Meta(meta::MARK), *mark, Unequal, out),
+        Expression::MarkBits { mask, value } => {
+            out.extend([Operation::Meta(meta::MARK), Operation::And(mask.to_ne_bytes().to_vec())]);
+            out.push(Operation::Compare(Equal, value.to_ne_bytes().to_vec()));
+        }
+        Expression::IcmpV6Types(from, to) => {
+            known.require_family(Family::V6, out);
+            known.require_protocol(&[ICMP_V6], out);
+            let kind = Operation::Payload { header: Header::Transport, offset: 0, length: 1 };
+            out.extend([kind, Operation::Compare(Compare::AtLeast, vec![*from]), Operation::Compare(Compare::AtMost, vec![*to])]);
+        }
         Expression::SetMark(mark) => out.extend([Operation::Immediate(mark.to_ne_bytes().to_vec()), Operation::SetMeta(meta::MARK)]),
         Expression::User(id) => number(Operation::Meta(meta::SOCKET_USER), *id, Equal, out),
         Expression::NetClass(class) => number(Operation::Meta(meta::NET_CLASS), *class, Equal, out),

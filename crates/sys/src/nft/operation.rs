@@ -28,6 +28,8 @@ pub(super) enum Compare {
     Equal = 0,
     Unequal = 1,
     Less = 2,
+    AtMost = 3,
+    AtLeast = 5,
 }
 
 /// Where the packet goes.

@@ -175,6 +175,15 @@ pub enum Expression {
     Mark(u32),
     /// `meta mark` is not this.
     NotMark(u32),
+    /// Of the bits of `meta mark` in the mask, exactly these are set.
+    MarkBits {
+        /// Which to look at.
+        mask: u32,
+        /// Which must be set.
+        value: u32,
+    },
+    /// `ICMPv6` of a type from the first to the last (`icmpv6 type`). Implies the protocol.
+    IcmpV6Types(u8, u8),
     /// Sets `meta mark`.
     SetMark(u32),
     /// `meta skuid`: the user that the packet's own socket belongs to.

@@ -63,6 +63,8 @@ fn conditions() -> Vec<Rule> {
         rule("SYN alone", [E::TcpFlags { mask: 0x12, value: 0x02 }, c.clone()]),
         rule("mark", [E::Mark(5), c.clone()]),
         rule("not mark", [E::NotMark(5), c.clone()]),
+        rule("mark bits", [E::MarkBits { mask: 0xff00_0001, value: 0x5b00_0001 }, c.clone()]),
+        rule("icmpv6 types", [E::IcmpV6Types(133, 137), c.clone()]),
         rule("user", [E::User(0), c.clone()]),
         rule("class", [E::NetClass(0x10_0001), c.clone()]),
         rule("socket mark", [E::SocketMark(77), c.clone()]),
