@@ -5,6 +5,8 @@
 //! changed, a queue of `nfnetlink_queue`, or netem or tbf behind an `ifb` device, whose undo is in the ledger.
 
 pub mod emulate;
+pub mod own_line;
+pub mod owner;
 pub mod shape;
 pub mod shaper;
 

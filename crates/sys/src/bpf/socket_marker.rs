@@ -31,24 +31,26 @@ pub struct SocketMarker {
 }
 
 impl SocketMarker {
-    /// Attaches the programs. `Unsupported` with a reason and the next step where this host cannot.
-    pub fn start(armed: &Armed, mark: u32) -> io::Result<Self> {
-        let hierarchies = Hierarchy::all()?;
-        let root = hierarchies.into_iter().find(|h| h.unified).ok_or_else(|| {
-            unsupported(
-                "cgroup v2 is not mounted; mount it (`mount -t cgroup2 none /sys/fs/cgroup/unified`), or choose a `user` or a `cgroup`",
-            )
-        })?;
-        // As /proc/<pid>/ns/pid shows it; where it cannot be read, what is seen in tests of the marks decides.
+    /// Whether this host has what it takes, as far as that can be seen without doing it: the root of cgroup v2, or the reason
+    /// and the next step.
+    pub fn possible() -> io::Result<Hierarchy> {
+        // Where it cannot be read, the numbers are taken to be the host's.
         if std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST_PID_NAMESPACE) {
             return Err(unsupported(
                 "Squall is in a pid namespace of its own, where BPF counts processes differently; start it with the host's (`--pid=host`)",
             ));
         }
+        let root = Hierarchy::all()?.into_iter().find(|hierarchy| hierarchy.unified);
+        root.ok_or_else(|| unsupported("cgroup v2 is not mounted; mount it: `mount -t cgroup2 none /sys/fs/cgroup/unified`"))
+    }
+
+    /// Attaches the programs. `Unsupported` with a reason and the next step where this host cannot.
+    pub fn start(armed: &Armed, mark: u32) -> io::Result<Self> {
+        let root = Self::possible()?;
         let refused = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| match error.raw_os_error() {
-                Some(libc::ENOSYS) => unsupported("this kernel has no bpf(2) (CONFIG_BPF_SYSCALL); choose a `user` or a `cgroup`"),
+                Some(libc::ENOSYS) => unsupported("this kernel has no bpf(2) (CONFIG_BPF_SYSCALL)"),
                 Some(libc::EPERM) => io::Error::new(
                     io::ErrorKind::PermissionDenied,
                     format!("{what} is not allowed (bpf(2)): run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"),
