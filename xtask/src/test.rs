@@ -17,6 +17,7 @@ pub struct Args {
 /// Debian packages that tests and benches use, by the program or file that shows whether they are there.
 const PACKAGES: &[(&str, &str)] = &[
     ("/usr/include/openssl/ssl.h", "libssl-dev"),
+    ("/usr/sbin/sshd", "openssh-server"),
     ("bpftool", "bpftool"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
