@@ -92,7 +92,9 @@ pub fn delete(armed: &Armed, name: &str) -> Result<bool, NftError> {
     if !exists(&mut socket, name).map_err(NftError::Socket)? {
         return Ok(false);
     }
-    match Transaction::new(name)?.remove().commit(&mut socket) {
+    let removed = Transaction::new(name)?.remove().commit(&mut socket);
+    linger::close_later(socket);
+    match removed {
         // Somebody else was quicker.
         Err(error) if error.errno() == Some(rustix::io::Errno::NOENT.raw_os_error()) => Ok(false),
         done => done.map(|()| true),

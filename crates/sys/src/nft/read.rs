@@ -4,6 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::linger;
 use super::transaction::COMMENT;
 use super::wire::attribute::{self, counter, expression, rule, table};
 use super::wire::{TABLE_OWNER, message, request, request_any};
@@ -39,29 +40,39 @@ pub struct TableFacts {
 /// The counters of a table of the family `inet` in this thread's network namespace, in the order of its chains and rules.
 /// `None` if there is no such table.
 pub fn counters(table: &str) -> io::Result<Option<Vec<RuleCount>>> {
-    let mut socket = Socket::open(Bus::Netfilter)?;
-    if !exists(&mut socket, table)? {
-        return Ok(None);
-    }
-    let mut ask = request(message::GET_RULE, flags::DUMP);
-    ask.put_text(rule::TABLE, table);
-    let replies = socket.dump(ask)?;
-    Ok(Some(replies.iter().filter_map(count).collect()))
+    with_socket(|socket| {
+        if !exists(socket, table)? {
+            return Ok(None);
+        }
+        let mut ask = request(message::GET_RULE, flags::DUMP);
+        ask.put_text(rule::TABLE, table);
+        let replies = socket.dump(ask)?;
+        Ok(Some(replies.iter().filter_map(count).collect()))
+    })
 }
 
 /// All tables in this thread's network namespace.
 pub fn tables() -> io::Result<Vec<TableFacts>> {
-    let mut socket = Socket::open(Bus::Netfilter)?;
-    let mut facts = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let before = generation(&mut socket)?;
-        let replies = socket.dump(request_any(message::GET_TABLE, flags::DUMP))?;
-        facts = replies.iter().filter_map(table_facts).collect();
-        if generation(&mut socket)? == before {
-            break;
+    with_socket(|socket| {
+        let mut facts = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let before = generation(socket)?;
+            let replies = socket.dump(request_any(message::GET_TABLE, flags::DUMP))?;
+            facts = replies.iter().filter_map(table_facts).collect();
+            if generation(socket)? == before {
+                break;
+            }
         }
-    }
-    Ok(facts)
+        Ok(facts)
+    })
+}
+
+fn with_socket<T>(work: impl FnOnce(&mut Socket) -> io::Result<T>) -> io::Result<T> {
+    let mut socket = Socket::open(Bus::Netfilter)?;
+    let result = work(&mut socket);
+    // A table that is looked for is one that has just gone, often.
+    linger::close_later(socket);
+    result
 }
 
 /// Whether there is a table of the family `inet` with that name.

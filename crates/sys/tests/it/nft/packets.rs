@@ -3,12 +3,14 @@
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 use squall_sys::cgroup::Hierarchy;
 use squall_sys::nft::{
     ChainKind, Element, Expression as E, Family, Hook, Owned, Queueing, Reject, Rule, Set, SetKind, Side, Table, supports,
 };
+use squall_sys::queue::{Queue, Settings};
 
 use super::{armed, chain, command, counted, in_namespace, outgoing, rule, run, send};
 
@@ -190,6 +192,30 @@ fn a_queue_without_a_listener_swallows_what_a_bypass_lets_through() {
             // Loopback delivers before the sending call returns.
             assert!(swallowed.recv(&mut buffer).is_err());
         }
+    });
+}
+
+#[test]
+fn what_waits_in_a_queue_can_be_let_go_after_its_table_is_disarmed() {
+    in_namespace(|| {
+        let settings = Settings { number: 4712, length: 10, copy: 100 };
+        let mut queue = Queue::bind(&armed(), settings).expect("a queue");
+        let rules = vec![rule("queue", [E::PortIs(Side::Destination, 99), E::Queue { number: 4712, bypass: false }])];
+        let chains = vec![chain("in", Some((ChainKind::Filter, Hook::Input, 0)), rules)];
+        let mut owned = Owned::create(&armed(), &Table { name: "held".into(), sets: Vec::new(), chains }).expect("the table is made");
+        let receiver = UdpSocket::bind("127.0.0.1:99").expect("a listener");
+        receiver.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+        let mut inbox = queue.inbox();
+        send("127.0.0.1:99", 1);
+        queue.receive(&mut inbox).expect("received");
+        let held: Vec<u32> = inbox.packets().map(|p| p.id).collect();
+        assert_eq!(held.len(), 1, "loopback delivers before the sending call returns");
+        owned.disarm(&armed()).expect("disarmed");
+        queue.accept(&armed(), held[0]).and_then(|()| queue.flush(&armed())).expect("a verdict");
+        receiver.recv(&mut [0; 1]).expect("it was held, not dropped");
+        send("127.0.0.1:99", 1);
+        receiver.recv(&mut [0; 1]).expect("not queued any more");
+        owned.remove(&armed()).expect("removed");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use squall_sys::nft::{ChainKind, Element, Expression as E, Hook, Owned, Set, SetKind, Side, Table, tables};
+use squall_sys::nft::{ChainKind, Element, Expression as E, Hook, Owned, Set, SetKind, Side, Table, counters, tables};
 use squall_undo::boottime;
 
 use super::life::Holder;
@@ -36,7 +36,9 @@ fn at_once(end: impl Fn(Owned) + Sync) -> (Vec<Duration>, Vec<Duration>) {
         let made = boottime() - start;
         barrier.wait();
         let start = boottime();
+        let name = owned.name().to_owned();
         end(owned);
+        assert_eq!(counters(&name).expect("readable"), None);
         (made, boottime() - start)
     };
     std::thread::scope(|scope| {
