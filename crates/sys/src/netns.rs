@@ -50,6 +50,20 @@ impl Namespace {
         Err(io::Error::new(io::ErrorKind::NotFound, format!("{} leads to another network namespace now", path.display())))
     }
 
+    /// The same namespace by a file that leads to it now: its process may have ended while others are still in it. `None` if no
+    /// process and no name leads to it any more.
+    pub fn found(&self) -> Option<Self> {
+        match self.open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Whatever else is wrong is for whoever enters it.
+            _ => return Some(self.clone()),
+        }
+        let entries = |directory: &str| std::fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+        let processes = entries("/proc").map(|path| path.join("ns/net"));
+        let mut files = entries("/run/netns").chain(processes);
+        files.find_map(|path| Self::at(&path).ok().filter(|other| other.inode == self.inode))
+    }
+
     /// Moves the calling thread into it, for good. For processes of one thread, and threads that end afterwards.
     pub fn enter(&self) -> io::Result<()> {
         let file = self.open()?;
@@ -84,5 +98,13 @@ mod tests {
         let other = Namespace { inode: own.inode + 1, ..own };
         assert_eq!(other.open().expect_err("another").kind(), io::ErrorKind::NotFound);
         assert!(other.within(|| Ok(())).is_err());
+    }
+
+    #[test]
+    fn a_namespace_is_found_again_when_the_process_it_was_known_by_is_gone() {
+        let own = Namespace::own().expect("own");
+        let elsewhere = Namespace { path: "/proc/0/ns/net".into(), ..own.clone() };
+        assert_eq!(elsewhere.found().expect("found").inode, own.inode);
+        assert_eq!(Namespace { inode: 1, ..own }.found(), None);
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod emulate;
 pub mod own_line;
+pub mod netem;
 pub mod owner;
 pub mod shape;
 pub mod shaper;

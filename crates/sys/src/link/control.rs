@@ -50,6 +50,12 @@ pub(crate) fn ifb_message(name: &str, index: u32) -> Message {
     make
 }
 
+/// An index that follows from a name (FNV-1a), far from those that the kernel gives.
+fn own_index(name: &str) -> u32 {
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    1 << 24 | hash >> 8
+}
+
 const ACKNOWLEDGED: u16 = flags::REQUEST | flags::ACK;
 
 impl Links {
@@ -78,11 +84,14 @@ impl Links {
     /// Makes an `ifb` with that name (up to 15 bytes) and alias (up to 255), down, without addresses. `EEXIST` where the name
     /// is taken, `EOPNOTSUPP` where the kernel has no such kind.
     pub fn make_ifb(&mut self, _: &Armed, name: &str, alias: &str) -> io::Result<Interface> {
-        let make = ifb_message(name, 0);
-        // The kernel takes no alias when it makes one. With one system call no death comes between.
-        let mut mark = Message::new(SET, ACKNOWLEDGED, &header(0, 0, 0));
-        mark.put_text(NAME, name).put(ALIAS, alias.as_bytes());
-        self.socket.batch(vec![make, mark], 2).map_err(|(_, error)| error)?;
+        let taken: Vec<u32> = self.all()?.iter().map(|interface| interface.index).collect();
+        let first = own_index(name);
+        let index = (first..first << 1).find(|index| !taken.contains(index)).unwrap_or_default();
+        // The kernel takes no alias when it makes one. With one system call no death comes between; and by its index, the second
+        // message reaches nothing where the first one has failed.
+        let mut mark = Message::new(SET, ACKNOWLEDGED, &header(index, 0, 0));
+        mark.put(ALIAS, alias.as_bytes());
+        self.socket.batch(vec![ifb_message(name, index), mark], 2).map_err(|(_, error)| error)?;
         let link = self.named(name)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{name} was made and is gone")))?;
         self.without_addresses(link.index)?;
         Ok(link)
