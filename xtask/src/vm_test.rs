@@ -49,7 +49,7 @@ const PROGRAMS: [(&str, &str); 6] = [
 ];
 
 /// What those read.
-const FILES: [&str; 4] = ["/etc/protocols", "/etc/services", "/etc/nsswitch.conf", "/usr/lib/tc"];
+const FILES: [&str; 4] = ["/etc/protocols", "/etc/services", "/etc/nsswitch.conf", "/usr/lib/x86_64-linux-gnu/tc"];
 
 /// All that network faults and the hosts of the tests use of the kernel.
 const MODULES: [&str; 40] = [

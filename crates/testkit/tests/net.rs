@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use squall_testkit::net::accuracy::{Case, Route, Size, assert_met, cases};
 use squall_testkit::net::probe::{Bulk, Echo, Flood, Train, Transport, connect, exchange, ping};
 use squall_testkit::net::statistics::quantile;
 use squall_testkit::net::{Family, Host, Lab};
@@ -141,23 +142,46 @@ fn a_limit_of_the_kernel_is_measured_by_a_flood_and_by_a_connection() {
     }
 }
 
+/// What `tc` makes of a case.
+fn netem(case: &Case) -> String {
+    let args = case.args("netem");
+    let text = |name: &str| args[name].as_str().unwrap_or_default().to_owned();
+    match case.fault {
+        "network.latency" => format!(
+            "netem limit 100000 delay {} {} {}",
+            text("delay"),
+            text("jitter"),
+            match text("distribution").as_str() {
+                "" | "uniform" => String::new(),
+                named => format!("distribution {}", named.to_lowercase()),
+            }
+        ),
+        "network.loss" if args["bursts"].is_object() => "netem loss gemodel 5% 25% 100% 0%".into(),
+        "network.loss" => format!("netem loss {}", text("percent")),
+        // netem counts frames, which are 14 bytes longer than packets.
+        "network.bandwidth" => format!("netem limit 100 rate {}", text("rate").trim_end_matches("/s")),
+        "network.duplicate" => format!("netem duplicate {}", text("percent")),
+        "network.corrupt" => format!("netem corrupt {}", text("percent")),
+        "network.reorder" => format!("netem limit 100000 delay {} reorder {} gap 1", text("delay"), text("percent")),
+        other => panic!("{other} is new"),
+    }
+}
+
 #[test]
 #[ignore = "needs sch_netem: `cargo xtask vm-test` runs it where that is"]
-fn netem_delays_by_what_it_is_told() {
+fn netem_by_hand_passes_every_case_of_accuracy_and_another_value_does_not() {
     let lab = Lab::new();
     let (a, b) = (lab.host("a"), lab.host("b"));
-    let measure = |what: &str, family| {
-        let journey = Train::new(1000, 1000.0).grace(Duration::from_millis(500)).run(&a, &b, family);
-        assert!(journey.lost().is_empty(), "{what}: {} lost", journey.lost().len());
-        let delays = journey.delays();
-        let (median, high) = (quantile(&delays, 0.5), quantile(&delays, 0.99));
-        println!("{what}, {family:?}: median {median:.3} ms, p99 {high:.3} ms");
-        (median, high)
-    };
-    let bare = Family::BOTH.map(|family| measure("nothing", family));
-    a.run("tc qdisc add dev eth0 root netem delay 100ms limit 10000");
-    for (family, (median, high)) in Family::BOTH.into_iter().zip(bare) {
-        let (delayed, delayed_high) = measure("100 ms", family);
-        assert!((delayed - 100.0).abs() <= 1.0 && delayed_high <= 105.0, "{family:?}: beside {median} and {high} without");
+    for (case, family) in cases(Size::Small).iter().zip(Family::BOTH.iter().cycle()) {
+        a.run(&format!("tc qdisc replace dev eth0 root {}", netem(case)));
+        let route = Route { from: &a, to: &b, family: *family };
+        let checks = case.judge(&route);
+        for check in &checks {
+            println!("{}: {} ({})", check.what, check.measured, check.bar);
+        }
+        assert_met(&checks);
+        a.run("tc qdisc del dev eth0 root");
+        let nothing = case.measure(&route);
+        assert!(nothing.iter().any(|check| !check.met), "{}: met without any fault: {nothing:#?}", case.name);
     }
 }

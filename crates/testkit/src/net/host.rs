@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use squall_engine::Target;
 use squall_sys::netns::Namespace;
 
 /// Which Internet protocol.
@@ -95,6 +96,13 @@ impl Host {
     /// Its network namespace.
     pub fn namespace(&self) -> Namespace {
         Namespace::at(&self.path()).expect("the lab is there")
+    }
+
+    /// All of it, as what a fault is applied to: a target of the kind `namespace`.
+    pub fn target(&self) -> Target {
+        let namespace = self.namespace();
+        let (id, label) = (format!("namespace:{}", namespace.inode), format!("network namespace {}", self.path().display()));
+        Target { kind: "namespace".into(), id, label, facts: serde_json::json!({ "namespace": namespace }) }
     }
 
     /// Does something on a thread in it. Sockets that are opened there stay in it, programs that are started run in it.

@@ -12,10 +12,13 @@
 //!
 //! Hosts need root, and the Debian packages iproute2 and util-linux.
 
+pub mod accuracy;
 mod host;
+mod in_force;
 mod lab;
 pub mod probe;
 pub mod statistics;
 
 pub use host::{Family, Host};
+pub use in_force::{InForce, mechanism};
 pub use lab::{Lab, Segment};

@@ -70,7 +70,28 @@ pub fn ks_critical(n: usize) -> f64 {
     1.628 / (root + 0.12 + 0.11 / root)
 }
 
-/// The distribution of a table of netem (`/usr/lib/tc/*.dist`): values of equal probability, in units of 1/8192.
+/// A quarter normal and three quarters Pareto, both of the same draw, as netem has it (iproute2, `netem/paretonormal.c`).
+pub fn pareto_normal_cdf() -> impl Fn(f64) -> f64 {
+    const STEPS: u32 = 4096;
+    let value = |step: u32| {
+        let share = (f64::from(step) + 0.5) / f64::from(STEPS);
+        0.25 * inverse(normal_cdf, share) + 0.75 * inverse(pareto_cdf, share)
+    };
+    let values: Vec<f64> = (0..STEPS).map(value).collect();
+    move |x| values.partition_point(|value| *value <= x) as f64 / values.len() as f64
+}
+
+/// Where a distribution reaches a share, by halving.
+fn inverse(cdf: impl Fn(f64) -> f64, share: f64) -> f64 {
+    let (mut low, mut high) = (-10.0, 10.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if cdf(middle) < share { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// The distribution of a table of netem (`tc`'s `*.dist` files): values of equal probability, in units of 1/8192.
 pub fn table_cdf(table: &[i16]) -> impl Fn(f64) -> f64 + use<> {
     let mut values: Vec<f64> = table.iter().map(|value| f64::from(*value) / 8192.0).collect();
     values.sort_by(f64::total_cmp);
@@ -131,6 +152,8 @@ mod tests {
         assert!((normal_cdf(1.959_964) - 0.975).abs() < 1e-6);
         assert!((normal_cdf(-1.0) - 0.158_655_3).abs() < 1e-6);
         assert!((pareto_cdf(0.0) - (1.0 - 1.5_f64.powi(-3))).abs() < 1e-12);
+        // Half of iproute2's paretonormal.dist is below -1966.
+        assert!((pareto_normal_cdf()(-1966.0 / 8192.0) - 0.5).abs() < 0.005);
         let table = table_cdf(&[-8192, 0, 0, 8192]);
         assert!((table(0.0) - 0.75).abs() < 1e-12 && table(-1.1).abs() < 1e-12);
     }
