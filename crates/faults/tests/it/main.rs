@@ -3,6 +3,7 @@
 mod conformance;
 mod customs;
 mod kinds;
+mod places;
 mod processes;
 mod stressor;
 mod targets;
