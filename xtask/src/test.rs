@@ -23,6 +23,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("cpio", "cpio"),
     ("curl", "curl"),
     ("depmod", "kmod"),
+    ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("nft", "nftables"),

@@ -15,8 +15,10 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod dns;
 mod file;
 mod http;
+mod icmp;
 mod load;
 mod log;
 mod process;
@@ -39,6 +41,8 @@ pub fn all() -> Vec<Arc<dyn AnyProbe>> {
         Arc::new(http::Http::new(client.clone())),
         Arc::new(tcp::Tcp::new(client.clone())),
         Arc::new(tls::Tls::new(client.clone())),
+        Arc::new(dns::Dns),
+        Arc::new(icmp::Icmp::new(client.clone())),
         Arc::new(command::Command),
         Arc::new(prometheus::Prometheus::new(client)),
         Arc::new(process::Process),

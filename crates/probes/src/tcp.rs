@@ -52,6 +52,8 @@ pub enum TcpMeasure {
     Open,
     /// The time to connect, and to say what is expected.
     Latency,
+    /// The time from the first packet to the one that answers it: to connect, without looking a name up.
+    RoundTrip,
 }
 
 /// Splits `host:port`.
@@ -82,6 +84,10 @@ expect: { eq: 1 }
             let message = format!("`{}` is not an address", args.address);
             errors.push(ArgError::field("address", message, "write it like `127.0.0.1:5432` or `[::1]:5432`".to_owned()));
         }
+        if args.measure == TcpMeasure::RoundTrip && (args.send.is_some() || args.expect.is_some()) {
+            let hint = "leave `send` and `expect` out, or write `measure: latency`";
+            errors.push(ArgError::field("measure", "a round trip is over before anything is said", hint.to_owned()));
+        }
         if args.expect.as_deref() == Some("") {
             errors.push(ArgError::field("expect", "`expect` is empty", "leave it out: then connecting is enough".to_owned()));
         }
@@ -94,7 +100,7 @@ expect: { eq: 1 }
     fn dimension(&self, args: &Args) -> Dimension {
         match args.measure {
             TcpMeasure::Open => Dimension::Number,
-            TcpMeasure::Latency => Dimension::Time,
+            TcpMeasure::Latency | TcpMeasure::RoundTrip => Dimension::Time,
         }
     }
 
@@ -102,6 +108,7 @@ expect: { eq: 1 }
         match args.measure {
             TcpMeasure::Open => format!("whether {} is open", args.address),
             TcpMeasure::Latency => format!("time to connect to {}", args.address),
+            TcpMeasure::RoundTrip => format!("round trip time of TCP to {}", args.address),
         }
     }
 
@@ -123,13 +130,17 @@ struct Open {
 impl Measure for Open {
     fn measure(&mut self) -> BoxFuture<'_, Result<Value, String>> {
         Box::pin(async move {
+            if self.args.measure == TcpMeasure::RoundTrip {
+                // The resolver keeps the answer for the connection that follows.
+                self.client.resolver().resolve(&self.host).await.map_err(|e| e.to_string())?;
+            }
             let start = self.clock.now();
             let result = self.talk().await;
             let took = self.clock.now().saturating_sub(start);
             match (self.args.measure, result) {
                 (TcpMeasure::Open, Ok(())) => Ok(Value::Number(1.0)),
                 (TcpMeasure::Open, Err(error)) if error.is_measured_failure() => Ok(Value::Number(0.0)),
-                (TcpMeasure::Latency, Ok(())) => Ok(Value::Number(took.as_secs_f64())),
+                (TcpMeasure::Latency | TcpMeasure::RoundTrip, Ok(())) => Ok(Value::Number(took.as_secs_f64())),
                 (_, Err(error)) => Err(error.to_string()),
             }
         })

@@ -1,8 +1,10 @@
 //! Probes and load against the real thing: sockets, processes, files, Prometheus.
 
 mod command;
+mod dns;
 mod files;
 mod http;
+mod icmp;
 mod load;
 mod process;
 mod prometheus;
