@@ -17,6 +17,7 @@ pub struct Args {
 /// Debian packages that tests and benches use, by the program or file that shows whether they are there.
 const PACKAGES: &[(&str, &str)] = &[
     ("/usr/include/openssl/ssl.h", "libssl-dev"),
+    ("/usr/lib/postgresql", "postgresql"),
     ("/usr/sbin/sshd", "openssh-server"),
     ("bpftool", "bpftool"),
     ("busybox", "busybox-static"),
@@ -25,8 +26,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("depmod", "kmod"),
     ("dig", "bind9-dnsutils"),
     ("dnsmasq", "dnsmasq-base"),
+    ("etcd", "etcd-server"),
+    ("etcdctl", "etcd-client"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
+    ("iperf3", "iperf3"),
     ("nft", "nftables"),
     ("nginx", "nginx"),
     ("node", "nodejs"),
@@ -38,6 +42,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("strace", "strace"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("stress-ng", "stress-ng"),
+    ("wrk", "wrk"),
 ];
 
 pub fn run_all(args: &Args) -> Result<Vec<String>> {

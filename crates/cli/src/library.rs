@@ -53,6 +53,8 @@ library![
     "cut-stream",
     "data-drift",
     "expired-certificate",
+    "etcd-leader-partition",
+    "postgres-standby-cut",
 ];
 
 /// A ready experiment.

@@ -346,6 +346,7 @@ fn every_file_of_the_library_is_run_here() {
         .expect("the library")
         .filter_map(|file| file.expect("a file").file_name().to_string_lossy().strip_suffix(".yaml").map(str::to_owned))
         .collect();
-    let tested: BTreeSet<String> = TESTED.iter().chain(TESTED_ON_EDGES).map(|name| (*name).to_owned()).collect();
+    let tested: BTreeSet<String> =
+        TESTED.iter().chain(TESTED_ON_EDGES).chain(crate::clusters::TESTED).map(|name| (*name).to_owned()).collect();
     assert_eq!(tested, files);
 }

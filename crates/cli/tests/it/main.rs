@@ -1,6 +1,7 @@
 //! Sessions of the real binary.
 
 mod check_slo;
+mod clusters;
 mod demo;
 mod doctor;
 mod field;
