@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use squall_engine::{HostFacts, PlanError, Target};
 use squall_sys::netns::Namespace;
 use squall_sys::nft::Expression;
-use squall_sys::process::{ProcessFacts, ProcessId, descendants};
+use squall_sys::process::{ProcessFacts, ProcessId, descendants, own_line};
 
 use crate::target::{CgroupFacts, ContainerFacts, NamespaceFacts, UserFacts};
 
@@ -180,8 +180,10 @@ fn listed() -> Result<Vec<ProcessFacts>, PlanError> {
     ProcessFacts::all().map_err(|e| PlanError { message: format!("processes cannot be listed: {e}"), hint: None })
 }
 
-/// Whether every process of a namespace is one of these. What holds a pod's namespace open (`pause`) sends nothing.
+/// Whether every process of a namespace is one of these. What holds a pod's namespace open (`pause`) sends nothing; and a carrier
+/// of a fault that is in force there already is not somebody else.
 fn alone(namespace: &Namespace, all: &[ProcessFacts], is_one: impl Fn(&ProcessFacts) -> bool) -> bool {
     let within = |p: &&ProcessFacts| Namespace::of_process(p.id.pid).is_ok_and(|of| of.inode == namespace.inode);
-    all.iter().filter(within).all(|p| is_one(p) || p.name == "pause")
+    let own = own_line(all);
+    all.iter().filter(within).all(|p| is_one(p) || p.name == "pause" || own.contains(&p.id.pid))
 }

@@ -48,15 +48,33 @@ impl Launcher {
 
     /// Arms the undo, starts the stressor, moves it into the groups, and waits until its load is in force.
     pub(crate) async fn carry(&self, cx: &Cx<'_, Carried>, job: Job, groups: Vec<Group>) -> Result<(), InjectError> {
-        let failed = |text: String| InjectError::Failed(text);
-        let deadline = cx.deadline.ok_or_else(|| failed("a load needs a `for`: it ends by itself then".into()))?;
-        let args = Order::args(std::process::id(), deadline, &job).map_err(failed)?;
+        let deadline = deadline_of(cx)?;
         let directories = groups.iter().map(|group| group.directory.clone()).collect();
-        let armed = cx.arm(&Carried { marker: cx.marker.to_owned(), job, groups: directories })?;
-        let (program, marker) = (self.program.clone(), cx.marker.to_owned());
-        blocking(move || launch(&armed, &program, &marker, &args, &groups)).await.map_err(failed)?.map_err(failed)
+        let armed = cx.arm(&Carried { marker: cx.marker.to_owned(), job: job.clone(), groups: directories })?;
+        self.start(armed, cx.marker, deadline, &job, groups).await
+    }
+
+    /// What [`Launcher::carry`] does once its undo is armed.
+    pub(crate) async fn start(
+        &self,
+        armed: Armed,
+        marker: &str,
+        deadline: Duration,
+        job: &Job,
+        groups: Vec<Group>,
+    ) -> Result<(), InjectError> {
+        let args = Order::args(std::process::id(), deadline, job).map_err(InjectError::Failed)?;
+        let (program, marker) = (self.program.clone(), marker.to_owned());
+        let launched = blocking(move || launch(&armed, &program, &marker, &args, &groups)).await.map_err(InjectError::Failed)?;
+        launched.map_err(InjectError::Failed)
     }
 }
+
+/// When a child has to end by itself.
+pub(crate) fn deadline_of<U: Serialize>(cx: &Cx<'_, U>) -> Result<Duration, InjectError> {
+    cx.deadline.ok_or_else(|| InjectError::Failed("it needs a `for`: what carries it ends by itself then".into()))
+}
+
 
 fn launch(armed: &Armed, program: &std::path::Path, marker: &str, args: &[std::ffi::OsString], groups: &[Group]) -> Result<(), String> {
     let started = stressor::start(armed, program, marker, args).map_err(|e| format!("the stressor cannot be started: {e}"))?;

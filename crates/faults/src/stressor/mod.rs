@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 pub use cpu::{CpuJob, Meaning};
 pub use launcher::{Carried, Launcher};
-pub(crate) use launcher::{blocking, reverted};
+pub(crate) use launcher::{blocking, deadline_of, reverted};
 pub use memory::{MemoryJob, Shape};
 pub use order::{Job, Order};
 pub(crate) use place::{TargetProcess, claim};
@@ -41,7 +41,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Tells the parent. One that is gone needs no telling, and ends this process by other ways.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
@@ -57,10 +57,11 @@ fn obey(order: &Order) -> Result<(), String> {
     let _ = setsid();
     let _ = rustix::thread::set_name(c"squall-stressor");
     squall_sys::memory::offer_to_oom_killer().map_err(|e| format!("/proc/self/oom_score_adj cannot be written: {e}"))?;
-    let Some(_armed) = pipe::wait_for_go(order.deadline)? else { return Ok(()) };
+    let Some(armed) = pipe::wait_for_go(order.deadline)? else { return Ok(()) };
     let alive = match &order.job {
         Job::Cpu(job) => cpu::start(job)?,
         Job::Memory(job) => memory::start(job.clone())?,
+        Job::Dns(job) => crate::dns::carrier::start(armed, &order.marker, job)?,
     };
     pipe::wait_for_end(order.deadline, &alive)
 }

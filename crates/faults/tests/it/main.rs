@@ -2,6 +2,7 @@
 
 mod conformance;
 mod customs;
+mod dns;
 mod kinds;
 mod places;
 mod processes;

@@ -15,7 +15,7 @@ use super::worlds::{Family, Load, Maintenance, Marked, One, Supervision};
 
 /// Every row.
 pub fn table() -> Vec<Subject> {
-    processes().into_iter().chain(loads()).chain(customs()).collect()
+    processes().into_iter().chain(loads()).chain(customs()).chain(super::resolving::rows()).collect()
 }
 
 fn row(row: &'static str, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
@@ -25,7 +25,7 @@ fn row(row: &'static str, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subj
 }
 
 /// A fault whose stressor is the test's own program for it.
-fn load(name: &'static str, fault: impl AnyFault + 'static, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
+pub(super) fn load(name: &'static str, fault: impl AnyFault + 'static, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
     Subject { row: name, fault: Arc::new(fault), world, bad }
 }
 

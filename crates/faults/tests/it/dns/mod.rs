@@ -1,0 +1,9 @@
+//! DNS faults in namespaces, with a real name server, `dig` and `getaddrinfo(3)`.
+
+mod bench;
+mod effects;
+mod healing;
+mod neighbours;
+pub mod wire;
+
+pub use bench::{Bench, fault, name_server};
