@@ -30,6 +30,7 @@ mod config {
 mod attribute {
     pub const HEADER: u16 = 1;
     pub const VERDICT: u16 = 2;
+    pub const MARK: u16 = 3;
     pub const IN: u16 = 5;
     pub const OUT: u16 = 6;
     pub const PAYLOAD: u16 = 10;
@@ -103,6 +104,8 @@ pub struct Packet<'a> {
     pub came_by: u32,
     /// The index of the interface it leaves by, or 0.
     pub leaves_by: u32,
+    /// Its mark (`meta mark`), or 0.
+    pub mark: u32,
 }
 
 /// Room for a batch of packets, to be used again and again.
@@ -193,19 +196,19 @@ impl Queue {
         Ok(count == BATCH_SIZE)
     }
 
-    /// Lets a packet go on. Takes effect with [`Queue::flush`] or earlier.
-    pub fn accept(&mut self, armed: &Armed, id: u32) -> io::Result<()> {
-        self.verdict(armed, id, ACCEPT, None)
+    /// Lets a packet go on, with another mark if one is given. Takes effect with [`Queue::flush`] or earlier.
+    pub fn accept(&mut self, armed: &Armed, id: u32, mark: Option<u32>) -> io::Result<()> {
+        self.verdict(armed, id, ACCEPT, mark, None)
     }
 
     /// Lets a packet go on with another payload, of the same length or not. The kernel takes its checksums as they are.
-    pub fn accept_as(&mut self, armed: &Armed, id: u32, payload: &[u8]) -> io::Result<()> {
-        self.verdict(armed, id, ACCEPT, Some(payload))
+    pub fn accept_as(&mut self, armed: &Armed, id: u32, mark: Option<u32>, payload: &[u8]) -> io::Result<()> {
+        self.verdict(armed, id, ACCEPT, mark, Some(payload))
     }
 
     /// Throws a packet away. Its sender is not told.
     pub fn discard(&mut self, armed: &Armed, id: u32) -> io::Result<()> {
-        self.verdict(armed, id, DROP, None)
+        self.verdict(armed, id, DROP, None, None)
     }
 
     /// Sends the verdicts that are not sent yet.
@@ -219,9 +222,9 @@ impl Queue {
         sent
     }
 
-    fn verdict(&mut self, armed: &Armed, id: u32, verdict: u32, payload: Option<&[u8]>) -> io::Result<()> {
+    fn verdict(&mut self, armed: &Armed, id: u32, verdict: u32, mark: Option<u32>, payload: Option<&[u8]>) -> io::Result<()> {
         // No acknowledgement is asked for. An error says that the packet is gone with its interface: it is read past.
-        let length = 16 + 4 + 12 + payload.map_or(0, |payload| 4 + payload.len().next_multiple_of(4));
+        let length = 16 + 4 + 12 + mark.map_or(0, |_| 8) + payload.map_or(0, |payload| 4 + payload.len().next_multiple_of(4));
         let start = self.verdicts.len();
         self.verdicts.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
         self.verdicts.extend_from_slice(&VERDICT.to_ne_bytes());
@@ -229,6 +232,9 @@ impl Queue {
         self.verdicts.extend_from_slice(&[0; 8]);
         self.verdicts.extend_from_slice(&header(self.settings.number));
         put(&mut self.verdicts, attribute::VERDICT, &[verdict.to_be_bytes(), id.to_be_bytes()].concat());
+        if let Some(mark) = mark {
+            put(&mut self.verdicts, attribute::MARK, &mark.to_be_bytes());
+        }
         if let Some(payload) = payload {
             put(&mut self.verdicts, attribute::PAYLOAD, payload);
         }
@@ -256,11 +262,12 @@ fn parse(message: &[u8]) -> Option<Packet<'_>> {
     if u16::from_ne_bytes([*message.get(4)?, *message.get(5)?]) != PACKET {
         return None;
     }
-    let (mut identity, mut payload, mut length, mut came_by, mut leaves_by) = (None, &[][..], None, 0, 0);
+    let (mut identity, mut payload, mut length, mut came_by, mut leaves_by, mut mark) = (None, &[][..], None, 0, 0, 0);
     for found in Attributes(message.get(20..)?) {
         match found.kind {
             // Identity, protocol, hook.
             attribute::HEADER => identity = Some((found.bytes.first_chunk::<4>().copied().map(u32::from_be_bytes)?, *found.bytes.get(6)?)),
+            attribute::MARK => mark = number(found.network_number()).unwrap_or(0),
             attribute::PAYLOAD => payload = found.bytes,
             attribute::LENGTH => length = number(found.network_number()),
             attribute::IN => came_by = number(found.network_number()).unwrap_or(0),
@@ -270,7 +277,7 @@ fn parse(message: &[u8]) -> Option<Packet<'_>> {
     }
     let (id, hook) = identity?;
     let length = length.or_else(|| u32::try_from(payload.len()).ok())?;
-    Some(Packet { id, hook: Hook::from_number(hook)?, length, payload, came_by, leaves_by })
+    Some(Packet { id, hook: Hook::from_number(hook)?, length, payload, came_by, leaves_by, mark })
 }
 
 fn number(value: Option<u64>) -> Option<u32> {
@@ -382,7 +389,7 @@ mod tests {
         message.put(attribute::PAYLOAD, &[0x45, 1, 2]);
         let bytes = message.finish(0);
         let packet = parse(&bytes).expect("a packet");
-        let expected = Packet { id: 258, hook: Hook::Output, length: 1400, payload: &[0x45, 1, 2], came_by: 0, leaves_by: 5 };
+        let expected = Packet { id: 258, hook: Hook::Output, length: 1400, payload: &[0x45, 1, 2], came_by: 0, leaves_by: 5, mark: 0 };
         assert_eq!(packet, expected);
         assert_eq!(parse(&bytes[..24]), None);
         assert_eq!(parse(&[]), None);
@@ -406,7 +413,7 @@ mod tests {
             // Nothing is there, and a verdict on nothing does no harm.
             let mut inbox = first.inbox();
             assert!(!first.receive(&mut inbox).expect("empty"));
-            first.accept(&armed, 3).and_then(|()| first.flush(&armed)).expect("sent");
+            first.accept(&armed, 3, None).and_then(|()| first.flush(&armed)).expect("sent");
             assert!(!first.receive(&mut inbox).expect("an error message"));
             assert_eq!(inbox.packets().count(), 0);
             drop(first);

@@ -21,34 +21,41 @@ const LINK_MTU: u16 = 4;
 /// Sends packets as they are, in the network namespace of the thread that opened it.
 ///
 /// Their checksums stay as they are but for IPv4's header checksum, which the kernel writes. They go through the rules of
-/// `OUTPUT` and `POSTROUTING` once more, with the mark; to rules that ask for a socket's owner they are this process's own.
+/// `OUTPUT` and `POSTROUTING` once more, with a mark; to rules that ask for a socket's owner they are this process's own.
 #[derive(Debug)]
 pub struct RawSender {
     v4: OwnedFd,
     /// Missing where the kernel has no IPv6.
     v6: Option<OwnedFd>,
+    /// The mark that both have now.
+    marked: u32,
     links: Socket,
 }
 
 impl RawSender {
-    /// Opens it. All packets have the mark (`SO_MARK`), by which rules know them.
-    pub fn open(armed: &Armed, mark: u32) -> io::Result<Self> {
+    /// Opens it.
+    pub fn open(armed: &Armed) -> io::Result<Self> {
         let _ = armed;
         let open = |family| -> io::Result<OwnedFd> {
             // This protocol receives nothing, and includes headers.
             let fd = socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Some(ipproto::RAW))?;
-            set_number(&fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())?;
             set_socket_send_buffer_size_force(&fd, SEND_BUFFER)?;
             set_socket_broadcast(&fd, true)?;
             Ok(fd)
         };
-        Ok(Self { v4: open(AddressFamily::INET)?, v6: open(AddressFamily::INET6).ok(), links: Socket::open(Bus::Route)? })
+        Ok(Self { v4: open(AddressFamily::INET)?, v6: open(AddressFamily::INET6).ok(), marked: 0, links: Socket::open(Bus::Route)? })
     }
 
-    /// Sends one by the interface with that index, or by whichever routes say (0). `WouldBlock` where its queue is full,
-    /// `EMSGSIZE` where it does not fit.
-    pub fn send(&self, armed: &Armed, packet: &[u8], interface: u32) -> io::Result<()> {
+    /// Sends one with that mark (`SO_MARK`, by which rules know it) by the interface with that index, or by whichever routes say
+    /// (0). `WouldBlock` where its queue is full, `EMSGSIZE` where it does not fit.
+    pub fn send(&mut self, armed: &Armed, packet: &[u8], interface: u32, mark: u32) -> io::Result<()> {
         let _ = armed;
+        if mark != self.marked {
+            for fd in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+                set_number(fd, libc::SOL_SOCKET, libc::SO_MARK, mark.cast_signed())?;
+            }
+            self.marked = mark;
+        }
         let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "not an IP packet");
         match packet.first().map(|byte| byte >> 4) {
             Some(4) => {
@@ -151,7 +158,7 @@ mod tests {
     #[test]
     fn a_packet_arrives_as_if_from_its_source_address() {
         let armed = Armed::received(b"go").expect("token");
-        let mut sender = RawSender::open(&armed, 7).expect("root");
+        let mut sender = RawSender::open(&armed).expect("root");
         let receiver = UdpSocket::bind("127.0.0.1:0").expect("bind");
         receiver.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
         let port = receiver.local_addr().expect("address").port();
@@ -159,14 +166,14 @@ mod tests {
         let from = Ipv4Addr::new(192, 0, 2, 77);
         let bytes = packet(from, Ipv4Addr::LOCALHOST, port, b"whole");
         for interface in [0, 1] {
-            sender.send(&armed, &bytes, interface).expect("sent");
+            sender.send(&armed, &bytes, interface, 7).expect("sent");
             let mut text = [0; 16];
             let (length, peer) = receiver.recv_from(&mut text).expect("arrives");
             assert_eq!((&text[..length], peer.ip()), (&b"whole"[..], from.into()));
         }
         assert_eq!(sender.mtu(1), Some(65536));
         assert_eq!(sender.mtu(u32::MAX / 2), None);
-        assert_eq!(sender.send(&armed, &[0], 0).expect_err("malformed").kind(), io::ErrorKind::InvalidInput);
-        assert_eq!(sender.send(&armed, &[0x60], 0).expect_err("cut").kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(sender.send(&armed, &[0], 0, 7).expect_err("malformed").kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(sender.send(&armed, &[0x60], 0, 7).expect_err("cut").kind(), io::ErrorKind::InvalidInput);
     }
 }

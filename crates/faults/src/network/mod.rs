@@ -4,11 +4,58 @@
 //! network namespace, makes a table of `nf_tables` that the kernel takes away with it, and, where packets have to be held or
 //! changed, a queue of `nfnetlink_queue`, or netem or tbf behind an `ifb` device, whose undo is in the ledger.
 
+pub mod bandwidth;
+mod carried;
+pub(crate) mod carrier;
+pub mod corrupt;
+mod describe;
+pub mod duplicate;
 pub mod emulate;
-pub mod own_line;
+mod holding;
+mod job;
+pub mod latency;
+pub mod loss;
 pub mod netem;
+pub mod own_line;
+mod own_packet;
 pub mod owner;
+pub mod partition;
+mod pass;
+mod rate;
+pub mod redirect;
+pub mod reject;
+pub mod reorder;
+pub mod reset;
+mod rules;
+mod scope;
 pub mod shape;
 pub mod shaper;
 
+use std::sync::Arc;
+
+use squall_engine::AnyFault;
+
+pub use carried::NetworkUndo;
+pub use job::{Action, Mechanism, NetworkJob, Refusal};
+pub use rate::NetworkRate;
+pub use scope::{Direction, PortRange, Protocol, Scope};
 pub use shape::{Delay, Distribution, Loss, Rate, Reorder, Shape, Share};
+
+/// The kinds of target that have traffic.
+pub(crate) const TARGETS: [&str; 6] = ["host", "process", "container", "cgroup", "user", "namespace"];
+
+/// Every fault of the family that is carried.
+pub fn all() -> Vec<Arc<dyn AnyFault>> {
+    vec![
+        Arc::new(latency::Latency::default()),
+        Arc::new(loss::NetworkLoss::default()),
+        Arc::new(duplicate::Duplicate::default()),
+        Arc::new(corrupt::Corrupt::default()),
+        Arc::new(reorder::NetworkReorder::default()),
+        Arc::new(bandwidth::Bandwidth::default()),
+        Arc::new(partition::Partition::default()),
+        Arc::new(reject::NetworkReject::default()),
+        Arc::new(reset::Reset::default()),
+        Arc::new(redirect::Redirect::default()),
+    ]
+}

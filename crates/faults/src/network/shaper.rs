@@ -9,7 +9,7 @@
 //! sent when it is time ([`RawSender`]). Hence, for outgoing packets:
 //! - The queue's chain stands before destination NAT (a priority below -100), so that what is sent again has the addresses that
 //!   the application used, and is translated and filtered as it would have been.
-//! - What is sent again has the sender's mark, and the chain lets that mark pass.
+//! - What is sent again has a mark that says which faults it has passed (see [`super::pass`]), and their chains let it pass.
 //! - To later rules and BPF programs that ask for user, cgroup or socket mark, the sender is this process.
 //! - What is longer than the interface's MTU (UDP datagrams before they are cut into fragments) waits in the kernel.
 //!
@@ -111,14 +111,23 @@ fn settings(number: u16, shape: &Shape) -> Settings {
 }
 
 /// Carries a shape on the calling thread, which must be in the network namespace of the queue, until `stop` is readable or
-/// closed at its other end. Then everything that is held goes on at once. The rules that feed the queue should be gone by then,
-/// so that no more comes. What is sent from here has the mark.
-pub fn run(armed: &Armed, queue: Queue, shape: &Shape, mark: u32, stop: BorrowedFd<'_>, counters: &ShaperCounters) -> Result<(), String> {
-    let sender = RawSender::open(armed, mark).map_err(|e| format!("a raw socket cannot be opened: {e}"))?;
+/// closed at its other end. Then everything that is held goes on at once. By then no rule should feed the queue any more, but the
+/// chain still be there ([`squall_sys::nft::Owned::disarm`]): when a chain is taken from its hook, this one or anybody's, the
+/// kernel drops whatever waits in any queue of the namespace. What is sent from here has the mark that `passed` makes of the one
+/// it came with.
+pub fn run(
+    armed: &Armed,
+    queue: Queue,
+    shape: &Shape,
+    passed: &dyn Fn(u32) -> u32,
+    stop: BorrowedFd<'_>,
+    counters: &ShaperCounters,
+) -> Result<(), String> {
+    let sender = RawSender::open(armed).map_err(|e| format!("a raw socket cannot be opened: {e}"))?;
     // Where it is refused, the fault is as exact as the host's load allows.
     let _ = be_prompt();
     let mut inbox = queue.inbox();
-    let mut shaper = Shaper::new(armed, queue, sender, shape, counters);
+    let mut shaper = Shaper::new(armed, queue, sender, shape, passed, counters);
     loop {
         let more = shaper.take(&mut inbox)?;
         shaper.release(monotonic())?;
@@ -152,6 +161,10 @@ struct Slot {
     bytes: Vec<u8>,
     /// The one to send it by.
     interface: u32,
+    /// The mark to send it with.
+    mark: u32,
+    /// The mark that one has to have which goes on in the kernel: what this host sends may meet the faults again.
+    passes: Option<u32>,
     /// How often it is still to leave.
     left: u8,
 }
@@ -161,6 +174,7 @@ struct Shaper<'a> {
     armed: &'a Armed,
     queue: Queue,
     sender: RawSender,
+    passed: &'a dyn Fn(u32) -> u32,
     emulator: Emulator,
     counters: &'a ShaperCounters,
     slots: Vec<Option<Slot>>,
@@ -175,11 +189,18 @@ struct Shaper<'a> {
 }
 
 impl<'a> Shaper<'a> {
-    fn new(armed: &'a Armed, queue: Queue, sender: RawSender, shape: &Shape, counters: &'a ShaperCounters) -> Self {
+    fn new(
+        armed: &'a Armed,
+        queue: Queue,
+        sender: RawSender,
+        shape: &Shape,
+        passed: &'a dyn Fn(u32) -> u32,
+        counters: &'a ShaperCounters,
+    ) -> Self {
         let emulator = Emulator::new(shape);
         let (slots, free, links) = (Vec::new(), Vec::new(), HashMap::new());
         let looked = Duration::ZERO;
-        Self { armed, queue, sender, emulator, counters, slots, free, links, pending: false, unsent: 0, dropped: 0, looked }
+        Self { armed, queue, sender, passed, emulator, counters, slots, free, links, pending: false, unsent: 0, dropped: 0, looked }
     }
 
     /// Takes what has come. Whether there may be more.
@@ -220,7 +241,9 @@ impl<'a> Shaper<'a> {
         // One of more than 65531 bytes comes cut. It goes on whole; a copy of it cannot be sent.
         let is_whole = packet.payload.len() == packet.length as usize;
         let bytes = if needs_bytes && is_whole { packet.payload.to_vec() } else { Vec::new() };
-        let slot = Slot { queued, bytes, interface, left };
+        let mark = (self.passed)(packet.mark);
+        let passes = packet.hook.is_local_output().then_some(mark);
+        let slot = Slot { queued, bytes, interface, mark, passes, left };
         if place == self.slots.len() {
             self.slots.push(Some(slot));
         } else {
@@ -263,15 +286,15 @@ impl<'a> Shaper<'a> {
         if let Some(id) = slot.queued.filter(|_| !released.copy) {
             self.pending = true;
             match released.corrupt.filter(|_| !slot.bytes.is_empty()) {
-                Some(_) => self.queue.accept_as(self.armed, id, &slot.bytes)?,
-                None => self.queue.accept(self.armed, id)?,
+                Some(_) => self.queue.accept_as(self.armed, id, slot.passes, &slot.bytes)?,
+                None => self.queue.accept(self.armed, id, slot.passes)?,
             }
         } else {
             // In the order in which they leave.
             if self.pending {
                 self.flush()?;
             }
-            self.unsent += u64::from(self.sender.send(self.armed, &slot.bytes, slot.interface).is_err());
+            self.unsent += u64::from(self.sender.send(self.armed, &slot.bytes, slot.interface, slot.mark).is_err());
         }
         slot.left -= 1;
         if slot.left == 0 {
@@ -314,7 +337,7 @@ impl<'a> Shaper<'a> {
             let mut any = false;
             for packet in inbox.packets() {
                 any = true;
-                self.queue.accept(self.armed, packet.id).map_err(verdict_failed)?;
+                self.queue.accept(self.armed, packet.id, None).map_err(verdict_failed)?;
             }
             self.flush().map_err(verdict_failed)?;
             if !more && !any || monotonic() > end {

@@ -75,7 +75,6 @@ pub(crate) fn deadline_of<U: Serialize>(cx: &Cx<'_, U>) -> Result<Duration, Inje
     cx.deadline.ok_or_else(|| InjectError::Failed("it needs a `for`: what carries it ends by itself then".into()))
 }
 
-
 fn launch(armed: &Armed, program: &std::path::Path, marker: &str, args: &[std::ffi::OsString], groups: &[Group]) -> Result<(), String> {
     let started = stressor::start(armed, program, marker, args).map_err(|e| format!("the stressor cannot be started: {e}"))?;
     for group in groups {

@@ -18,6 +18,7 @@ mod place;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 pub use cpu::{CpuJob, Meaning};
@@ -26,6 +27,8 @@ pub(crate) use launcher::{blocking, deadline_of, reverted};
 pub use memory::{MemoryJob, Shape};
 pub use order::{Job, Order};
 pub(crate) use place::{TargetProcess, claim};
+
+use crate::network;
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 
@@ -61,7 +64,12 @@ fn obey(order: &Order) -> Result<(), String> {
     let alive = match &order.job {
         Job::Cpu(job) => cpu::start(job)?,
         Job::Memory(job) => memory::start(job.clone())?,
-        Job::Dns(job) => crate::dns::carrier::start(armed, &order.marker, job)?,
+        Job::Network(job) => {
+            let carrier = network::carrier::start(armed, &order.marker, job)?;
+            pipe::wait_for_end(order.deadline, &[carrier.alive.as_fd(), carrier.asked.as_fd()])?;
+            carrier.end();
+            return Ok(());
+        }
     };
-    pipe::wait_for_end(order.deadline, &alive)
+    pipe::wait_for_end(order.deadline, &[alive.as_fd()])
 }

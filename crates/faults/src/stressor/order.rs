@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{CpuJob, MemoryJob};
-use crate::dns::DnsJob;
+use crate::network::NetworkJob;
 
 /// The load to carry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,8 +16,8 @@ pub enum Job {
     Cpu(CpuJob),
     /// Memory.
     Memory(MemoryJob),
-    /// DNS queries.
-    Dns(Box<DnsJob>),
+    /// Packets.
+    Network(Box<NetworkJob>),
 }
 
 /// The whole order: `--marker M --parent PID --deadline NS --job JSON`. The deadline is in nanoseconds of `CLOCK_BOOTTIME`.

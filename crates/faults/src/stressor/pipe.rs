@@ -1,6 +1,6 @@
 //! What the stressor's main thread does: nothing, until it is time to go or to end.
 
-use std::io::{PipeReader, stdin};
+use std::io::stdin;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -46,8 +46,10 @@ pub(super) fn wait_for_go(deadline: Duration) -> Result<Option<Armed>, String> {
     Ok(Armed::received(&seen))
 }
 
-/// Waits until the parent goes away, the deadline passes, or the load fails (then `alive` becomes readable).
-pub(super) fn wait_for_end(deadline: Duration, alive: &PipeReader) -> Result<(), String> {
+/// Waits until the parent goes away, the deadline passes, or one of the others becomes readable (the load has failed, say).
+pub(super) fn wait_for_end(deadline: Duration, others: &[BorrowedFd<'_>]) -> Result<(), String> {
+    let input = stdin();
     // The parent writes nothing more: whatever makes its pipe readable is the end of it.
-    wait_readable(&[stdin().as_fd(), alive.as_fd()], deadline).map(drop)
+    let all: Vec<BorrowedFd<'_>> = std::iter::once(input.as_fd()).chain(others.iter().copied()).collect();
+    wait_readable(&all, deadline).map(drop)
 }

@@ -1,7 +1,7 @@
 //! Every fault keeps what is promised of all of them. One test a promise; each goes over the whole table.
 
-mod resolving;
 mod table;
+mod wires;
 mod worlds;
 
 use squall_testkit::conformance::{self as bench, Subject};

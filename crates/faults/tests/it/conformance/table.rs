@@ -8,14 +8,16 @@ use squall_faults::cpu::load::CpuLoad;
 use squall_faults::memory::leak::MemoryLeak;
 use squall_faults::memory::pressure::MemoryPressure;
 use squall_faults::memory::spike::MemorySpike;
+use squall_faults::network::{bandwidth, corrupt, duplicate, latency, loss, partition, redirect, reject, reorder, reset};
 use squall_faults::stressor::Launcher;
 use squall_testkit::conformance::{Subject, World};
 
+use super::wires::Wire;
 use super::worlds::{Family, Load, Maintenance, Marked, One, Supervision};
 
 /// Every row.
 pub fn table() -> Vec<Subject> {
-    processes().into_iter().chain(loads()).chain(customs()).chain(super::resolving::rows()).collect()
+    processes().into_iter().chain(loads()).chain(customs()).chain(networks()).collect()
 }
 
 fn row(row: &'static str, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
@@ -72,6 +74,55 @@ fn loads() -> Vec<Subject> {
             || Box::new(Load::memory(|size| json!({ "size": size }))),
             vec![json!({}), json!({ "size": "0B" }), json!({ "size": "1MiB", "every": "1s" })],
         ),
+    ]
+}
+
+fn networks() -> Vec<Subject> {
+    let launcher = || Launcher::of_program(env!("CARGO_BIN_EXE_squall-stressor"));
+    let with = |scope: Json| json!({ "delay": "10ms", "percent": "10%", "scope": scope });
+    let scopes = [
+        json!({ "peers": ["10.0.0.300"] }),
+        json!({ "remotePorts": [0] }),
+        json!({ "protocol": "icmp", "localPorts": [80] }),
+        json!({ "interface": "a/b" }),
+    ];
+    let plain = || scopes.iter().map(|scope| json!({ "scope": scope })).collect::<Vec<Json>>();
+    let also = |more: &[Json]| scopes.iter().cloned().map(with).chain(more.iter().cloned()).collect::<Vec<Json>>();
+    let shares = also(&[json!({}), json!({ "percent": "0%" }), json!({ "percent": "5%", "correlation": "100%" })]);
+    let delays = also(&[
+        json!({}),
+        json!({ "delay": "0s" }),
+        json!({ "delay": "10ms", "jitter": "20ms" }),
+        json!({ "delay": "10ms", "table": [1] }),
+        json!({ "delay": "1s", "limit": 0 }),
+        json!({ "delay": "1h" }),
+    ]);
+    let losses = vec![
+        json!({}),
+        json!({ "percent": "0%" }),
+        json!({ "percent": "5%", "bursts": { "enter": "1%", "leave": "25%" } }),
+        json!({ "bursts": { "enter": "0%", "leave": "25%" } }),
+        json!({ "bursts": { "enter": "1%", "leave": "0%" } }),
+    ];
+    let overtaking = vec![json!({ "percent": "100%", "delay": "1ms" }), json!({ "percent": "5%", "delay": "0s" })];
+    let rates = vec![json!({}), json!({ "rate": "1Mbit" }), json!({ "rate": "10bit/s" }), json!({ "rate": "1Mbit/s", "burst": "10B" })];
+    vec![
+        load("network.latency", latency::Latency::with(launcher()), || Box::new(Wire::slow()), delays),
+        load("network.loss", loss::NetworkLoss::with(launcher()), || Box::new(Wire::lossy()), losses.clone()),
+        load("network.loss in bursts", loss::NetworkLoss::with(launcher()), || Box::new(Wire::lossy_in_bursts()), losses),
+        load("network.duplicate", duplicate::Duplicate::with(launcher()), || Box::new(Wire::doubled()), shares.clone()),
+        load("network.corrupt", corrupt::Corrupt::with(launcher()), || Box::new(Wire::garbled()), shares),
+        load("network.reorder", reorder::NetworkReorder::with(launcher()), || Box::new(Wire::shuffled()), overtaking),
+        load("network.bandwidth", bandwidth::Bandwidth::with(launcher()), || Box::new(Wire::narrow()), rates),
+        load("network.partition", partition::Partition::with(launcher()), || Box::new(Wire::cut()), plain()),
+        load("network.reject", reject::NetworkReject::with(launcher()), || Box::new(Wire::refusing()), plain()),
+        load(
+            "network.redirect",
+            redirect::Redirect::with(launcher()),
+            || Box::new(Wire::led_elsewhere()),
+            vec![json!({}), json!({ "to": 0 }), json!({ "to": 80, "scope": { "protocol": "udp" } })],
+        ),
+        load("network.reset", reset::Reset::with(launcher()), || Box::new(Wire::resetting()), plain()),
     ]
 }
 

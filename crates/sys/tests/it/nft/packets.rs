@@ -211,7 +211,7 @@ fn what_waits_in_a_queue_can_be_let_go_after_its_table_is_disarmed() {
         let held: Vec<u32> = inbox.packets().map(|p| p.id).collect();
         assert_eq!(held.len(), 1, "loopback delivers before the sending call returns");
         owned.disarm(&armed()).expect("disarmed");
-        queue.accept(&armed(), held[0]).and_then(|()| queue.flush(&armed())).expect("a verdict");
+        queue.accept(&armed(), held[0], None).and_then(|()| queue.flush(&armed())).expect("a verdict");
         receiver.recv(&mut [0; 1]).expect("it was held, not dropped");
         send("127.0.0.1:99", 1);
         receiver.recv(&mut [0; 1]).expect("not queued any more");
