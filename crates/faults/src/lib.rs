@@ -8,6 +8,7 @@
 
 pub mod cpu;
 pub mod custom;
+pub mod dns;
 pub mod memory;
 pub mod network;
 pub mod process;
@@ -22,7 +23,7 @@ pub use target::is_protected;
 
 /// Every fault, family by family.
 pub fn all() -> Vec<Arc<dyn AnyFault>> {
-    [process::all(), cpu::all(), memory::all(), network::all(), custom::all()].concat()
+    [process::all(), cpu::all(), memory::all(), network::all(), dns::all(), custom::all()].concat()
 }
 
 /// Every kind of target.

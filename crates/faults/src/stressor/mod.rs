@@ -28,7 +28,7 @@ pub use memory::{MemoryJob, Shape};
 pub use order::{Job, Order};
 pub(crate) use place::{TargetProcess, claim};
 
-use crate::network;
+use crate::{dns, network};
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal, setsid};
 
@@ -64,6 +64,7 @@ fn obey(order: &Order) -> Result<(), String> {
     let alive = match &order.job {
         Job::Cpu(job) => cpu::start(job)?,
         Job::Memory(job) => memory::start(job.clone())?,
+        Job::Dns(job) => dns::carrier::start(armed, &order.marker, job)?,
         Job::Network(job) => {
             let carrier = network::carrier::start(armed, &order.marker, job)?;
             pipe::wait_for_end(order.deadline, &[carrier.alive.as_fd(), carrier.asked.as_fd()])?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{CpuJob, MemoryJob};
+use crate::dns::DnsJob;
 use crate::network::NetworkJob;
 
 /// The load to carry.
@@ -18,6 +19,8 @@ pub enum Job {
     Memory(MemoryJob),
     /// Packets.
     Network(Box<NetworkJob>),
+    /// DNS queries.
+    Dns(Box<DnsJob>),
 }
 
 /// The whole order: `--marker M --parent PID --deadline NS --job JSON`. The deadline is in nanoseconds of `CLOCK_BOOTTIME`.
