@@ -6,5 +6,6 @@ mod dns;
 mod kinds;
 mod places;
 mod processes;
+mod shaper;
 mod stressor;
 mod targets;
