@@ -5,5 +5,7 @@
 pub const PROXY_MARK: u32 = 0x5d00_0001;
 /// On packets that carriers of faults send on, with a bit for each that they have passed.
 pub const PASS_MARK: u32 = 0x5b00_0000;
+/// On queries that a resolver of a DNS fault passes on, with a number of its owner and its place among other resolvers.
+pub const RESOLVER_MARK: u32 = 0x5e00_0000;
 /// On packets that a device of the kernel is to shape.
 pub const DEVICE_MARK: u32 = 0x5c00_0000;

@@ -161,12 +161,16 @@ pub(super) async fn revert(undo: &DnsUndo, armed: &Armed) -> Result<Reverted, Re
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
         Err(error) => return Err(failed(format!("the redirected flows cannot be forgotten: {error}"))),
     };
+    let cleaned = owner::clean(armed, &undo.job.owner, &undo.job.namespace).map_err(|e| failed(e.to_string()))?;
     let mut how = match killed.as_slice() {
         [] => format!("no resolver {} is left, nothing to end", undo.marker),
         pids => format!("killed resolver {}, and its table with it", pids.join(", ")),
     };
     if flows > 0 {
         how += &format!("; {flows} redirected flows are forgotten");
+    }
+    if let Some(cleaned) = cleaned {
+        how += &format!("; {cleaned}");
     }
     Ok(Reverted { how })
 }

@@ -29,7 +29,7 @@ pub(crate) fn start(armed: Armed, marker: &str, job: &DnsJob) -> Result<PipeRead
     let slots = more_files().map_err(|e| format!("RLIMIT_NOFILE: {e}"))?;
     let (listeners, with_v6) = Listeners::bind(job.port).map_err(|e| format!("port {} cannot be listened on: {e}", job.port))?;
     let conntrack = |e: std::io::Error| format!("connection tracking cannot be used: {e}; the kernel needs CONFIG_NF_CT_NETLINK");
-    let resolver = Resolver::new(job, mark(place.number), Conntrack::open().map_err(conntrack)?, slots);
+    let resolver = Resolver::new(job, mark(place.number, &job.owner), Conntrack::open().map_err(conntrack)?, slots);
     let (alive, failed) = std::io::pipe().map_err(|e| format!("pipe: {e}"))?;
     let kept = table::table(marker, job, place.number, with_v6);
     let kept = Owned::create(&armed, &kept).map_err(|e| e.to_string())?;

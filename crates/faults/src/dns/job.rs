@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use squall_engine::marks::RESOLVER_MARK;
 use squall_sys::netns::Namespace;
 
 use crate::network::owner::Owner;
@@ -77,8 +78,15 @@ pub enum Treatment {
 
 /// How many faults may be in force in one namespace at once.
 pub(crate) const PLACES: u32 = 16;
+/// The part of a mark that says that it is a resolver's.
+pub(crate) const WHOSE: u32 = 0xff00_0000;
+/// The part that says in which place.
+pub(crate) const PLACE: u32 = PLACES - 1;
 
-/// The mark of what the resolver in that place sends itself.
-pub(crate) const fn mark(place: u32) -> u32 {
-    0x5d00_0000 | place
+/// The mark of what the resolver in that place sends itself, for queries of that owner. Bits 14 and 15 are kube-proxy's.
+pub(crate) fn mark(place: u32, owner: &Owner) -> u32 {
+    // FNV-1a.
+    let text = serde_json::to_vec(owner).unwrap_or_default();
+    let hash = text.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    RESOLVER_MARK | (hash & 0x00ff_3ff0) | (place & PLACE)
 }

@@ -4,6 +4,7 @@ mod bench;
 mod effects;
 mod healing;
 mod neighbours;
+mod owners;
 pub mod wire;
 
 pub use bench::{Bench, fault, name_server};
