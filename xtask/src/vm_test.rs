@@ -52,7 +52,8 @@ const PROGRAMS: [(&str, &str); 6] = [
 const FILES: [&str; 4] = ["/etc/protocols", "/etc/services", "/etc/nsswitch.conf", "/usr/lib/x86_64-linux-gnu/tc"];
 
 /// All that network faults and the hosts of the tests use of the kernel.
-const MODULES: [&str; 40] = [
+const MODULES: [&str; 41] = [
+    "8021q",
     "act_gact",
     "act_mirred",
     "act_skbedit",

@@ -24,6 +24,7 @@ pub mod socket_mark;
 pub mod sockets;
 pub mod stop_signal;
 pub mod stressor;
+pub mod sysctl;
 pub mod tc;
 
 pub use clock::BootClock;

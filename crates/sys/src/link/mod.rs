@@ -2,7 +2,11 @@
 
 mod control;
 mod facts;
+mod kept;
+mod restore;
 
 pub(crate) use control::ifb_message;
 pub use control::{Links, interfaces};
 pub use facts::Interface;
+pub use kept::Kept;
+pub use restore::Restored;

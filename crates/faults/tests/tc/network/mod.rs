@@ -1,6 +1,9 @@
 //! What the tests share.
 
+mod down;
+mod mtu;
 mod netem;
+mod port_exhaustion;
 
 use squall_testkit::net::Host;
 use squall_undo::Armed;
