@@ -33,7 +33,7 @@ pub struct Dns;
 pub struct Args {
     /// The name, in full: `db.example.com`.
     pub name: String,
-    /// The type of records: `A` by default, `AAAA`, `MX`, `TXT` and so on.
+    /// The type of records: `A`, `AAAA`, `MX`, `TXT` and so on.
     #[serde(default = "address", rename = "type")]
     pub kind: String,
     /// The name server: an address, with a port if it is not 53 (`10.0.0.1`, `127.0.0.1:8600`, `[fd00::1]:53`). Without this, those of

@@ -50,16 +50,16 @@ pub struct Args {
     /// Ask only an IPv4 or only an IPv6 address of the name. Without this, the first that the resolver gives.
     #[serde(default)]
     pub family: Option<IcmpFamily>,
-    /// How many packets a measurement sends, 1 to 100; 1 by default.
+    /// How many packets a measurement sends, 1 to 100.
     #[serde(default = "one")]
     pub count: u32,
-    /// The time between two packets; 50ms by default.
+    /// The time between two packets.
     #[serde(default = "interval")]
     pub interval: Time,
-    /// How long to wait for answers after the last packet; 1s by default, or what the probe's `timeout` leaves.
+    /// How long to wait for answers after the last packet; less if the probe's `timeout` leaves less.
     #[serde(default = "within")]
     pub within: Time,
-    /// Bytes after the header, 8 to 65000; 56 by default.
+    /// Bytes after the header, 8 to 65000.
     #[serde(default = "size")]
     pub size: u16,
     /// What is measured; `latency` by default.
@@ -114,7 +114,7 @@ impl Probe for Icmp {
         example: "\
 name: the way to the database is clear
 icmp: { host: 10.0.0.5, count: 10, measure: loss }
-expect: { lte: 10% }
+expect: { le: 10% }
 ",
     };
 

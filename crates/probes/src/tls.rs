@@ -86,7 +86,7 @@ impl Probe for Tls {
         example: "\
 name: the certificate lasts
 tls: { address: \"shop.example.com:443\", measure: daysLeft }
-expect: { gte: 14 }
+expect: { ge: 14 }
 ",
     };
 

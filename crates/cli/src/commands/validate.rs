@@ -78,3 +78,37 @@ fn check(text: &str) -> Result<String, Diagnostics> {
     let (probes, steps) = (count(spec.hypothesis.probes.len(), "probe"), count(spec.method.len(), "step"));
     Ok(format!("experiment `{}` ({probes}, {steps}, {})", experiment.metadata.name, count(spec.guards.len(), "guard")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: squall.dev/v1\nkind: Experiment\nmetadata: { name: example }\nspec:\n  \
+                        traffic:\n    - { name: shoppers, rate: 10/s, http: { url: \"http://127.0.0.1/\" } }\n";
+    const PROBE: &str = "name: p\ncommand: { run: [\"true\"] }\nexpect: { eq: 0 }\n";
+    const STEP: &str = "fault: cpu.load\nwith: { load: 1% }\nfor: 1s\n";
+
+    /// As the one element of a list.
+    fn element(text: &str) -> String {
+        let lines = text.trim_end().lines().enumerate();
+        lines.map(|(i, line)| format!("{}{line}\n", if i == 0 { "      - " } else { "        " })).collect()
+    }
+
+    /// What people copy out of the references.
+    #[test]
+    fn the_example_of_every_fault_and_probe_is_valid() {
+        let registry = registry();
+        let examples = registry.faults.iter().map(|fault| (fault.meta().name, PROBE, fault.meta().example));
+        let examples = examples.chain(registry.probes.iter().map(|probe| (probe.meta().name, probe.meta().example, STEP)));
+        let mut wrong = Vec::new();
+        for (name, probe, step) in examples {
+            let named = if step.contains("name:") { step.to_owned() } else { format!("name: s\n{step}") };
+            let hypothesis = format!("  hypothesis:\n    statement: s\n    probes:\n{}", element(probe));
+            let text = format!("{HEAD}{hypothesis}  method:\n{}  recovery: {{ within: 5s }}\n", element(&named));
+            if let Err(found) = check(&text) {
+                wrong.push(format!("{name}: {found:?}\n{text}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

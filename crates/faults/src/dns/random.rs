@@ -48,10 +48,10 @@ pub struct DnsRandomArgs {
     /// data.
     #[serde(default)]
     pub from: Vec<String>,
-    /// How many addresses an answer has, 1 to 16; 1 by default.
+    /// How many addresses an answer has, 1 to 16.
     #[serde(default = "one")]
     pub count: u8,
-    /// How long clients may keep the answer, in whole seconds; 1s by default, so that little of it outlives the fault.
+    /// How long clients may keep the answer, in whole seconds. Short, so that little of it outlives the fault.
     #[serde(default = "ttl")]
     pub ttl: Time,
 }

@@ -52,7 +52,7 @@ pub struct DnsWrongAnswerArgs {
     /// IPv6 addresses, for queries of type AAAA. Without any, those are answered with no data.
     #[serde(default)]
     pub aaaa: Vec<Address<Ipv6Addr>>,
-    /// How long clients may keep the answer, in whole seconds; 1s by default, so that little of it outlives the fault.
+    /// How long clients may keep the answer, in whole seconds. Short, so that little of it outlives the fault.
     #[serde(default = "ttl")]
     pub ttl: Time,
 }

@@ -1,6 +1,8 @@
 //! Each fault, as clients see it: over UDP and TCP, IPv4 and IPv6, and only where it is meant.
 
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::TcpListener;
 
 use serde_json::json;
 use squall_testkit::net::Family;
@@ -200,6 +202,38 @@ async fn queries_in_one_connection_do_not_wait_for_one_that_is_held() {
     put(&mut stream, &three[20..]);
     let order: Vec<u16> = (0..3).map(|_| next(&mut stream).expect("an answer").0).collect();
     assert_eq!(order, [2, 3, 1]);
+    made.revert().await;
+}
+
+/// As a transfer of a zone is, and a server that ends connections that are idle.
+#[tokio::test]
+async fn several_answers_to_one_query_pass_and_the_end_of_the_server_s_connection_too() {
+    let bench = Bench::new();
+    let server = bench.server.socket(Family::V6, 5353);
+    let listener = bench.server.within(|| TcpListener::bind(server).expect("bound"));
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut query = [0; 2];
+        stream.read_exact(&mut query).expect("a length");
+        let mut query = vec![0; u16::from_be_bytes(query).into()];
+        stream.read_exact(&mut query).expect("a query");
+        for answers in 1..=3_u16 {
+            let head = [&query[..2], &[0x80, 0, 0, 0], &answers.to_be_bytes(), &[0; 4]].concat();
+            // In two parts, each in the middle of something.
+            let bytes = framed(&head);
+            put(&mut stream, &bytes[..1]);
+            put(&mut stream, &bytes[1..]);
+        }
+    });
+    let made = bench.inject("dns.error", json!({ "queries": { "names": ["web.example.com"], "ports": [5353] } })).await;
+    let mut stream = connect(&bench.client, server);
+    put(&mut stream, &framed(&query(9, "zone.example.com")));
+    for answers in 1..=3 {
+        assert_eq!(next(&mut stream).expect("an answer"), (9, 0, answers));
+    }
+    serving.join().expect("served");
+    let end = next(&mut stream).expect_err("the end");
+    assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof, "not a timeout: {end}");
     made.revert().await;
 }
 

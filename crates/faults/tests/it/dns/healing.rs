@@ -107,3 +107,27 @@ async fn a_target_that_is_gone_is_reverted_without_an_error() {
     assert!(!effect.in_force, "{effect:?}");
     made.revert().await;
 }
+
+#[tokio::test]
+async fn a_fault_is_there_and_gone_within_a_moment() {
+    let bench = Bench::new();
+    with_foreign_rules(&bench);
+    let kept = Kept::new(&bench.client, bench.server.socket(Family::V4, 53));
+    let (mut there, mut gone) = (Vec::new(), Vec::new());
+    for id in 0..20 {
+        let (fault, run) = (super::fault("dns.error"), squall_testkit::Execution::default());
+        let start = now();
+        run.inject(&fault, &json!({ "queries": { "names": ["web.example.com"] } }), &bench.target()).await.expect("injected");
+        there.push(start.elapsed());
+        assert_eq!(kept.ask(id, "web.example.com"), Some((3, 0)));
+        let start = now();
+        run.revert(&fault).await.expect("reverted");
+        gone.push(start.elapsed());
+        assert_eq!(kept.ask(id + 1000, "web.example.com"), Some((0, 1)));
+    }
+    there.sort();
+    gone.sort();
+    println!("there: median {:?}, longest {:?}; gone: median {:?}, longest {:?}", there[10], there[19], gone[10], gone[19]);
+    // The bar is 50 ms on a quiet host; this one may be busy with other tests.
+    assert!(there[10] < Duration::from_millis(250) && gone[10] < Duration::from_millis(250), "{there:?} {gone:?}");
+}
