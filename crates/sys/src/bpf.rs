@@ -14,7 +14,7 @@ use squall_undo::Armed;
 
 use assembly::Instruction;
 
-pub use socket_marker::SocketMarker;
+pub use socket_marker::{SocketMarker, UserMarker, marking_possible};
 
 /// Commands of `bpf(2)` (`linux/bpf.h`, `enum bpf_cmd`).
 mod command {

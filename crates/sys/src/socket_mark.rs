@@ -13,6 +13,9 @@ use squall_undo::Armed;
 
 use crate::sockets::{self, Holder};
 
+/// `asm-generic/socket.h`.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
 /// What was found on the sockets of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marked {
@@ -22,11 +25,14 @@ pub struct Marked {
     pub foreign: Vec<(u64, u32)>,
 }
 
-/// Marks the sockets of a process that have no mark. Those in `known` are not looked at. A process that has ended has none.
+/// Marks the sockets of a process, as far as they are in the calling thread's network namespace and have no mark. Those in
+/// `known` are not looked at. A process that has ended has none.
 /// `PermissionDenied` where it may not be looked into.
 pub fn mark(armed: &Armed, pid: u32, mark: u32, known: &BTreeSet<u64>) -> io::Result<Marked> {
     let _ = armed;
     let mut marked = Marked::default();
+    // Kernels before 5.14 do not tell; all are marked then.
+    let here = namespace().ok();
     let Some(process) = open(pid)? else { return Ok(marked) };
     let descriptors = match sockets::descriptors_of(pid) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(marked),
@@ -39,6 +45,9 @@ pub fn mark(armed: &Armed, pid: u32, mark: u32, known: &BTreeSet<u64>) -> io::Re
         let Some(socket) = take(&process, holder)? else { continue };
         // Those of netlink, of unix and of the others send nothing that a packet filter sees.
         if !matches!(socket_domain(&socket)?, AddressFamily::INET | AddressFamily::INET6) {
+            continue;
+        }
+        if here.is_some() && namespace_of(&socket).ok() != here {
             continue;
         }
         match read(&socket)? {
@@ -98,14 +107,27 @@ fn take(process: &OwnedFd, holder: Holder) -> io::Result<Option<OwnedFd>> {
     Ok((stat.st_ino == holder.inode).then_some(fd))
 }
 
+/// The number of the calling thread's network namespace, never given again (`SO_NETNS_COOKIE`, Linux 5.14).
+pub(crate) fn namespace() -> io::Result<u64> {
+    namespace_of(&rustix::net::socket(AddressFamily::UNIX, rustix::net::SocketType::DGRAM, None)?)
+}
+
+fn namespace_of(socket: &OwnedFd) -> io::Result<u64> {
+    option(socket, SO_NETNS_COOKIE).map(u64::from_ne_bytes)
+}
+
 fn read(socket: &OwnedFd) -> io::Result<u32> {
-    let mut mark: u32 = 0;
-    let mut length = libc::socklen_t::try_from(size_of::<u32>()).unwrap_or_default();
-    // SAFETY: `mark` and `length` are valid for writing for the whole call, and `length` is the size of `mark`; the descriptor
-    // is open, as `socket` is borrowed. Safe code cannot do it: no crate in use has SO_MARK.
-    let done =
-        unsafe { libc::getsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, (&raw mut mark).cast(), &raw mut length) };
-    if done == 0 { Ok(mark) } else { Err(io::Error::last_os_error()) }
+    option(socket, libc::SO_MARK).map(u32::from_ne_bytes)
+}
+
+/// A socket option of so many bytes.
+fn option<const LENGTH: usize>(socket: &OwnedFd, name: libc::c_int) -> io::Result<[u8; LENGTH]> {
+    let mut value = [0_u8; LENGTH];
+    let mut length = libc::socklen_t::try_from(LENGTH).unwrap_or_default();
+    // SAFETY: `value` and `length` are valid for writing for the whole call, and `length` is the size of `value`; the
+    // descriptor is open, as `socket` is borrowed. Safe code cannot do it: no crate in use has these options.
+    let done = unsafe { libc::getsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, name, value.as_mut_ptr().cast(), &raw mut length) };
+    if done == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
 
 fn write(socket: &OwnedFd, mark: u32) -> io::Result<()> {

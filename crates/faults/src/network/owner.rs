@@ -24,8 +24,15 @@ pub use mark::clean;
 pub enum Owner {
     /// Everybody's in the namespace, and what is routed through it.
     Everything,
-    /// Those of a user's sockets, by number.
+    /// Those of a user's sockets, by number, as the kernel tells them: not what it sends for a socket that is closed.
     User(u32),
+    /// Those of a user's sockets, which are given a mark and keep it to the last packet.
+    MarkedUser {
+        /// The user.
+        uid: u32,
+        /// The mark (`SO_MARK`), the same for every fault on this user.
+        mark: u32,
+    },
     /// Those of sockets that were made in a control group of cgroup v2 or below it: its path from the root.
     CgroupV2(String),
     /// Those of sockets of a class of cgroup v1's `net_cls`.
@@ -60,7 +67,7 @@ impl Owner {
             Self::User(uid) => vec![Expression::User(*uid)],
             Self::CgroupV2(path) => vec![Expression::CgroupV2(path.clone())],
             Self::NetClass(class) => vec![Expression::NetClass(*class)],
-            Self::Processes { mark, .. } => vec![Expression::SocketMark(*mark)],
+            Self::MarkedUser { mark, .. } | Self::Processes { mark, .. } => vec![Expression::SocketMark(*mark)],
         }
     }
 
@@ -82,7 +89,7 @@ pub fn place(target: &Target, host: &HostFacts) -> Result<Place, PlanError> {
     match target.kind.as_str() {
         "host" => Ok(Place { namespace: own()?, owner: Owner::Everything }),
         "namespace" => Ok(Place { namespace: facts::<NamespaceFacts>(target)?.namespace, owner: Owner::Everything }),
-        "user" => Ok(Place { namespace: own()?, owner: Owner::User(facts::<UserFacts>(target)?.uid) }),
+        "user" => user(target, facts::<UserFacts>(target)?.uid, host),
         "cgroup" => group(target, &facts(target)?, host),
         "container" => container(target, &facts(target)?, host),
         "process" => process(target, &facts(target)?, host),
@@ -106,6 +113,23 @@ fn of_process(label: &str, pid: u32) -> Result<Namespace, PlanError> {
             PlanError { message: format!("the network namespace of {label} cannot be read: {error}"), hint: Some("run as root".to_owned()) }
         }
     })
+}
+
+/// By marks where this host can give them, otherwise by what the kernel knows of open sockets.
+fn user(target: &Target, uid: u32, host: &HostFacts) -> Result<Place, PlanError> {
+    let namespace = own()?;
+    let owner = if host.uid == 0 && squall_sys::bpf::marking_possible().is_ok() {
+        let theirs: Vec<ProcessId> = listed()?.into_iter().filter(|process| process.uid == uid).map(|process| process.id).collect();
+        Owner::MarkedUser { uid, mark: chosen(target, &namespace, &theirs)? }
+    } else {
+        Owner::User(uid)
+    };
+    Ok(Place { namespace, owner })
+}
+
+fn chosen(target: &Target, namespace: &Namespace, roots: &[ProcessId]) -> Result<u32, PlanError> {
+    mark::choose(&target.id, namespace, roots)
+        .map_err(|error| PlanError { message: format!("no mark can be chosen for the sockets of {}: {error}", target.label), hint: None })
 }
 
 fn process(target: &Target, process: &ProcessFacts, host: &HostFacts) -> Result<Place, PlanError> {
@@ -165,14 +189,11 @@ fn processes(target: &Target, namespace: Namespace, roots: Vec<ProcessId>, host:
             hint: Some("run as root, or choose a `user`".to_owned()),
         });
     }
-    squall_sys::bpf::SocketMarker::possible().map_err(|error| PlanError {
+    squall_sys::bpf::marking_possible().map_err(|error| PlanError {
         message: format!("the packets of {} cannot be told from others: {error}", target.label),
         hint: Some("a `user`, a `cgroup` or a `container` can be told by the kernel itself".to_owned()),
     })?;
-    let mark = mark::choose(&target.id, &namespace, &roots).map_err(|error| PlanError {
-        message: format!("no mark can be chosen for the sockets of {}: {error}", target.label),
-        hint: None,
-    })?;
+    let mark = chosen(target, &namespace, &roots)?;
     Ok(Place { namespace, owner: Owner::Processes { roots, mark } })
 }
 

@@ -31,7 +31,9 @@ pub(super) mod helper {
     pub const MAP_LOOKUP: i32 = 1;
     pub const MAP_UPDATE: i32 = 2;
     pub const CURRENT_PID_TGID: i32 = 14;
+    pub const CURRENT_UID_GID: i32 = 15;
     pub const READ_KERNEL: i32 = 113;
+    pub const NETNS_COOKIE: i32 = 122;
 }
 
 impl Program {
@@ -86,6 +88,12 @@ impl Program {
         self.push(0x18, to, 1, 0, map.as_fd().as_raw_fd()).push(0, 0, 0, 0, 0)
     }
 
+    /// `to = value`, of 64 bits.
+    pub fn set64(&mut self, to: Register, value: u64) -> &mut Self {
+        let half = |shift: u32| u32::try_from(value >> shift & u64::from(u32::MAX)).unwrap_or_default().cast_signed();
+        self.push(0x18, to, 0, 0, half(0)).push(0, 0, 0, 0, half(32))
+    }
+
     /// Calls a helper.
     pub fn call(&mut self, helper: i32) -> &mut Self {
         self.push(0x85, 0, 0, 0, helper)
@@ -101,6 +109,12 @@ impl Program {
     pub fn jump_unless(&mut self, register: Register, is: i32, label: &'static str) -> &mut Self {
         self.jumps.push((self.instructions.len(), label));
         self.push(0x55, register, 0, 0, is)
+    }
+
+    /// Goes on at the label if the registers differ.
+    pub fn jump_unless_same(&mut self, register: Register, other: Register, label: &'static str) -> &mut Self {
+        self.jumps.push((self.instructions.len(), label));
+        self.push(0x5d, register, other, 0, 0)
     }
 
     /// The label stands here.

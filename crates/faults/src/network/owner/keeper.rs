@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use squall_sys::bpf::SocketMarker;
+use squall_sys::bpf::{SocketMarker, UserMarker};
 use squall_sys::cgroup::Hierarchy;
+use squall_sys::cpu_time::monotonic;
 use squall_sys::nft::Element;
 use squall_sys::process::ProcessId;
 use squall_sys::socket_mark;
@@ -25,8 +26,10 @@ use super::mark::{self, InUse};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often children are looked for where the kernel does not follow them.
 const FOLLOW_EVERY: Duration = Duration::from_millis(20);
-/// So many looks until sockets that were marked are looked at again: somebody may have taken the mark away.
-const AGAIN: u32 = 10;
+/// The same, where all processes of the host have to be looked at for it.
+const LOOK_AT_ALL_EVERY: Duration = Duration::from_millis(500);
+/// When sockets that were marked are looked at again: somebody may have taken the mark away.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The owner's sockets cannot be told from others.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +80,11 @@ struct Marking {
 impl Keeper {
     /// Makes the owner's sockets known: when it returns, all of them are, and new ones will be.
     pub fn start(armed: &Armed, owner: &Owner) -> Result<Self, KeepError> {
-        let Owner::Processes { roots, mark } = owner else { return Ok(Self { owner: owner.clone(), _marking: None }) };
-        let mut follower = Follower::start(token(armed)?, roots, *mark)?;
+        let mut follower = match owner {
+            Owner::Processes { roots, mark } => Follower::start(token(armed)?, Whose::Processes(roots), *mark)?,
+            Owner::MarkedUser { uid, mark } => Follower::start(token(armed)?, Whose::User(*uid), *mark)?,
+            _ => return Ok(Self { owner: owner.clone(), _marking: None }),
+        };
         let ended = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&ended);
         let thread = std::thread::Builder::new().name("sockets".into()).spawn(move || follower.follow(&stop));
@@ -98,7 +104,7 @@ impl Keeper {
             Owner::User(uid) => socket.uid == *uid,
             Owner::CgroupV2(_) => socket.cgroup.is_some_and(|group| groups.contains(&group)),
             Owner::NetClass(class) => socket.class == Some(*class),
-            Owner::Processes { mark, .. } => socket.mark == Some(*mark),
+            Owner::MarkedUser { mark, .. } | Owner::Processes { mark, .. } => socket.mark == Some(*mark),
         };
         let (mut own, mut others) = (BTreeSet::new(), BTreeSet::new());
         for socket in sockets::list().unwrap_or_default() {
@@ -131,11 +137,23 @@ fn token(armed: &Armed) -> Result<Armed, KeepError> {
     received.ok_or_else(|| KeepError::System("the token", io::Error::other("cannot be handed over")))
 }
 
+/// Whose sockets are to be marked.
+enum Whose<'a> {
+    Processes(&'a [ProcessId]),
+    User(u32),
+}
+
+/// By what new sockets are marked, and how it is known whose the existing ones are.
+enum Marker {
+    Processes(SocketMarker),
+    User(UserMarker),
+}
+
 /// What the thread does, in the target's network namespace from the beginning.
 struct Follower {
     armed: Armed,
     mark: u32,
-    marker: Option<SocketMarker>,
+    marker: Option<Marker>,
     in_use: Option<InUse>,
     /// Sockets that need not be looked at now.
     known: BTreeSet<u64>,
@@ -154,21 +172,18 @@ impl Drop for Follower {
 
 impl Follower {
     /// Attaches the programs, puts all processes in, and marks the sockets that exist.
-    fn start(armed: Armed, roots: &[ProcessId], mark: u32) -> Result<Self, KeepError> {
+    fn start(armed: Armed, whose: Whose<'_>, mark: u32) -> Result<Self, KeepError> {
         let in_use = InUse::say(mark).map_err(|e| KeepError::System("the mark cannot be claimed", e))?;
-        let marker = SocketMarker::start(&armed, mark).map_err(KeepError::New)?;
+        let marker = match whose {
+            Whose::Processes(_) => SocketMarker::start(&armed, mark).map(Marker::Processes),
+            Whose::User(uid) => UserMarker::start(&armed, uid, mark).map(Marker::User),
+        };
+        let marker = Some(marker.map_err(KeepError::New)?);
         // From here on, whatever fails, the marks that were given are taken away again.
-        let mut follower = Self { armed, mark, marker: Some(marker), in_use: Some(in_use), known: BTreeSet::new() };
-        let mut found = false;
-        for root in roots.iter().filter(|root| ProcessId::of(root.pid) == Some(**root)) {
-            follower.add(root.pid)?;
-            found = true;
+        let mut follower = Self { armed, mark, marker, in_use: Some(in_use), known: BTreeSet::new() };
+        if let Whose::Processes(roots) = whose {
+            follower.add_roots(roots)?;
         }
-        if !found {
-            return Err(KeepError::Gone);
-        }
-        // A child that was made before its parent was in is found by a look that begins after that.
-        while follower.add_children()? {}
         let mut foreign = Vec::new();
         for pid in follower.members()? {
             let source = |source| KeepError::Existing { pid, source };
@@ -183,17 +198,30 @@ impl Follower {
         Ok(follower)
     }
 
+    fn add_roots(&self, roots: &[ProcessId]) -> Result<(), KeepError> {
+        let alive: Vec<u32> = roots.iter().filter(|root| ProcessId::of(root.pid) == Some(**root)).map(|root| root.pid).collect();
+        if alive.is_empty() {
+            return Err(KeepError::Gone);
+        }
+        alive.into_iter().try_for_each(|pid| self.add(pid))?;
+        // A child that was made before its parent was in is found by a look that begins after that.
+        while self.add_children()? {}
+        Ok(())
+    }
+
     fn add(&self, pid: u32) -> Result<(), KeepError> {
-        self.marker.iter().try_for_each(|marker| marker.add(&self.armed, pid)).map_err(KeepError::New)
+        let Some(Marker::Processes(marker)) = &self.marker else { return Ok(()) };
+        marker.add(&self.armed, pid).map_err(KeepError::New)
     }
 
-    fn remove(&self, pid: u32) -> Result<(), KeepError> {
-        self.marker.iter().try_for_each(|marker| marker.remove(&self.armed, pid)).map_err(KeepError::New)
-    }
-
+    /// Those that have ended are among them for a while.
     fn members(&self) -> Result<BTreeSet<u32>, KeepError> {
-        let members = self.marker.as_ref().map_or_else(|| Ok(Vec::new()), SocketMarker::members);
-        Ok(members.map_err(KeepError::New)?.into_iter().collect())
+        let members = match &self.marker {
+            Some(Marker::Processes(marker)) => marker.members().map_err(KeepError::New)?,
+            Some(Marker::User(marker)) => of_user(marker.uid()).map_err(|e| KeepError::System("processes cannot be listed", e))?,
+            None => Vec::new(),
+        };
+        Ok(members.into_iter().collect())
     }
 
     /// Puts the children of all that are in in; true if there were any.
@@ -215,26 +243,33 @@ impl Follower {
     }
 
     fn follow(&mut self, ended: &AtomicBool) {
-        let exact = self.marker.as_ref().is_some_and(|marker| marker.follows_children().is_ok());
-        let mut looks = 0_u32;
+        let by_looks = matches!(&self.marker, Some(Marker::Processes(marker)) if marker.follows_children().is_err());
+        let pause = match &self.marker {
+            _ if by_looks => FOLLOW_EVERY,
+            Some(Marker::User(..)) => LOOK_AT_ALL_EVERY,
+            _ => LOOK_EVERY,
+        };
+        let mut known_since = monotonic();
         while !ended.load(Ordering::Acquire) {
-            std::thread::park_timeout(if exact { LOOK_EVERY } else { FOLLOW_EVERY });
-            looks = looks.wrapping_add(1);
-            if looks.is_multiple_of(AGAIN) {
+            std::thread::park_timeout(pause);
+            if monotonic() >= known_since + AGAIN {
+                known_since = monotonic();
                 self.known.clear();
             }
             // What fails now is tried again at the next look; that the fault has an effect is verified elsewhere.
-            let _ = self.look(exact);
+            let _ = self.look(by_looks);
         }
     }
 
-    fn look(&mut self, exact: bool) -> Result<(), KeepError> {
-        if !exact {
+    fn look(&mut self, for_children: bool) -> Result<(), KeepError> {
+        if for_children {
             self.add_children()?;
         }
         for pid in self.members()? {
             if !Path::new(&format!("/proc/{pid}")).exists() {
-                self.remove(pid)?;
+                if let Some(Marker::Processes(marker)) = &self.marker {
+                    marker.remove(&self.armed, pid).map_err(KeepError::New)?;
+                }
                 continue;
             }
             if let Ok(marked) = socket_mark::mark(&self.armed, pid, self.mark, &self.known) {
@@ -246,11 +281,24 @@ impl Follower {
     }
 }
 
+/// The processes of a user: those whose real or effective user it is.
+fn of_user(uid: u32) -> io::Result<Vec<u32>> {
+    let is_theirs = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        uids.is_some_and(|uids| uids.split_whitespace().take(2).any(|text| text.parse() == Ok(uid)))
+    };
+    Ok(pids()?.filter(is_theirs).collect())
+}
+
+fn pids() -> io::Result<impl Iterator<Item = u32>> {
+    Ok(std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
 /// Every process and its parent.
 fn parents() -> io::Result<BTreeMap<u32, u32>> {
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+    for pid in pids()? {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // `pid (name) state parent …`, and the name may hold anything.
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());

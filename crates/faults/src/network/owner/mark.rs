@@ -120,7 +120,7 @@ pub(super) fn clear(armed: &Armed, mark: u32) -> io::Result<usize> {
 /// Cleans up after a carrier that is gone, from a fresh process; again is no error. Says what was done, if there was
 /// something to do.
 pub fn clean(armed: &Armed, owner: &Owner, namespace: &Namespace) -> io::Result<Option<String>> {
-    let Owner::Processes { mark, .. } = owner else { return Ok(None) };
+    let (Owner::Processes { mark, .. } | Owner::MarkedUser { mark, .. }) = owner else { return Ok(None) };
     match namespace.within(|| clear(armed, *mark)) {
         Ok(0) => Ok(None),
         Ok(count) => Ok(Some(format!("took the mark {mark:#x} from {count} sockets"))),

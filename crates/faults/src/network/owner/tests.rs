@@ -30,7 +30,7 @@ struct Speaker {
 
 impl Speaker {
     fn on(host: &Host) -> Self {
-        const OBEY: &str = "import sys, os, socket, encodings.idna
+        const OBEY: &str = "import sys, os, socket, subprocess, encodings.idna
 for line in sys.stdin:
     exec(line, globals())
     print('done', flush=True)";
@@ -191,7 +191,7 @@ fn a_process_its_old_and_new_sockets_and_its_children_are_told_from_others() {
     }
     told_apart(&count, &mut ours, &mut other, &there);
     count.assert_all("a child's", || {
-        ours.tell(&format!("import subprocess; subprocess.run(['python3', '-c', \"import socket; s = socket.create_connection(('{}', {PORT})); s.send(b'x'); s.recv(9)\"], check=True)", there.v4()));
+        ours.tell(&format!("subprocess.run(['python3', '-c', \"import socket; s = socket.create_connection(('{}', {PORT})); s.send(b'x'); s.recv(9)\"], check=True)", there.v4()));
     });
     // The same target under a second fault: the mark stays as long as one of them needs it.
     let again = here.within(|| place(&target, &squall_sys::facts()).expect("a place").owner);
@@ -259,7 +259,7 @@ fn nothing_is_left_of_the_programs_and_marks_when_it_is_dropped() {
     assert_eq!(marks(), [Some(0), Some(0)]);
     eventually("its links are gone", || bpf::links().is_ok_and(|now| links.iter().filter(|link| !now.contains(link)).count() >= 2));
     // After a kill the marks are left, and whoever reverts takes them away, once.
-    squall_sys::socket_mark::mark(&token_of_test(), ours.child.id(), mark, &BTreeSet::new()).expect("marked");
+    here.within(|| squall_sys::socket_mark::mark(&token_of_test(), ours.child.id(), mark, &BTreeSet::new())).expect("marked");
     let cleaned = clean(&token_of_test(), &owner, &here.namespace()).expect("cleaned").expect("something to do");
     assert!(cleaned.contains("2 sockets"), "{cleaned}");
     assert_eq!((marks(), clean(&token_of_test(), &owner, &here.namespace()).expect("cleaned")), (vec![Some(0), Some(0)], None));
@@ -297,7 +297,32 @@ fn a_mark_that_a_routing_rule_or_anothers_socket_has_is_not_chosen() {
 }
 
 #[test]
-fn the_sockets_of_a_user_are_told_from_others() {
+fn the_marked_sockets_of_a_user_are_told_from_others_to_the_last_packet() {
+    let (_lab, here, there, _echo) = two();
+    let (mut ours, mut other) = (Speaker::on(&here), Speaker::on(&here));
+    ours.connect("old", there.v4().into());
+    ours.tell("os.setuid(54321)");
+    let target = squall_engine::Target {
+        kind: "user".into(),
+        id: "user:54321".into(),
+        label: "user 54321".into(),
+        facts: serde_json::json!({ "uid": 54321 }),
+    };
+    let owner = place(&target, &squall_sys::facts()).expect("a place").owner;
+    assert!(matches!(owner, Owner::MarkedUser { uid: 54321, .. }), "{owner:?}");
+    let keeper = here.within(|| Keeper::start(&token_of_test(), &owner)).expect("kept");
+    let count = Counting::start(&here, &owner, &keeper);
+    count.assert_all("a connection from before", || ours.tell("say(old)"));
+    told_apart(&count, &mut ours, &mut other, &there);
+    count.assert_all("what is left to be sent when the process ends", || {
+        ours.tell(&format!("subprocess.run(['bash', '-c', 'exec 5<>/dev/tcp/{}/{PORT}; echo hello >&5'], check=True)", there.v4()));
+    });
+    drop(keeper);
+    count.assert_none("nothing is marked any more", || ours.tell("say(old)"));
+}
+
+#[test]
+fn the_sockets_of_a_user_are_told_from_others_while_they_are_open() {
     let (_lab, here, there, _echo) = two();
     let (mut ours, mut other) = (Speaker::on(&here), Speaker::on(&here));
     ours.tell("os.setuid(54321)");
@@ -324,7 +349,7 @@ struct Group(PathBuf);
 
 impl Group {
     fn new() -> Self {
-        let root = bpf::SocketMarker::possible().expect("cgroup v2").mount_point;
+        let root = bpf::marking_possible().expect("cgroup v2").mount_point;
         let path = root.join(format!("squall-owner-{}", std::process::id()));
         std::fs::create_dir(&path).expect("made");
         Self(path)
