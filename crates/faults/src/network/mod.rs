@@ -51,7 +51,7 @@ pub use shape::{Delay, Distribution, Loss, Rate, Reorder, Shape, Share};
 /// The kinds of target that have traffic.
 pub(crate) const TARGETS: [&str; 6] = ["host", "process", "container", "cgroup", "user", "namespace"];
 
-/// Every fault of the family that is carried.
+/// Every fault of the family: those that are carried by a child, then those that are in the ledger.
 pub fn all() -> Vec<Arc<dyn AnyFault>> {
     vec![
         Arc::new(latency::Latency::default()),
@@ -64,5 +64,8 @@ pub fn all() -> Vec<Arc<dyn AnyFault>> {
         Arc::new(reject::NetworkReject::default()),
         Arc::new(reset::Reset::default()),
         Arc::new(redirect::Redirect::default()),
+        Arc::new(Down),
+        Arc::new(Mtu),
+        Arc::new(PortExhaustion),
     ]
 }

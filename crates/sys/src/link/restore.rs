@@ -26,6 +26,9 @@ const NO_DETECTION: u32 = 0x02;
 const DETECTION: u32 = 0x04 | 0x08 | 0x40;
 /// `RTPROT_REDIRECT`, `RTPROT_RA`: the network tells them anew.
 const FROM_THE_NETWORK: [u8; 2] = [1, 9];
+/// `RTPROT_KERNEL`, `RTN_UNICAST`. (`NetworkManager` gives its routes to networks that name, too.)
+const BY_THE_KERNEL: u8 = 2;
+const TO_OTHERS: u8 = 1;
 const FOREVER: u32 = u32::MAX;
 
 /// What was put back.
@@ -90,8 +93,7 @@ impl Kept {
     /// In several rounds: one route may need another, to its gateway.
     fn restore_routes(&self, links: &mut Links, restored: &mut Restored, replace: bool) -> io::Result<()> {
         let there: BTreeSet<Raw> = routes(links, &self.indexes())?.into_iter().collect();
-        let ours = |raw: &&Raw| !there.contains(raw) && !FROM_THE_NETWORK.contains(&raw.0[5]);
-        let mut missing: Vec<&Raw> = self.routes.iter().filter(ours).collect();
+        let mut missing: Vec<&Raw> = self.routes.iter().filter(|raw| !there.contains(raw) && is_set(raw)).collect();
         loop {
             let (before, mut errors) = (missing.len(), Vec::new());
             missing.retain(|raw| {
@@ -102,20 +104,32 @@ impl Kept {
                     (false, false) => flags::CREATE | flags::APPEND,
                 };
                 match links.socket.request(vec![again(NEW_ROUTE, how, raw, ROUTE_HEAD)]) {
-                    Ok(_) => false,
+                    Ok(_) => {
+                        restored.routes += 1;
+                        false
+                    }
+                    // Its address has brought it meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists && raw.0[5] == BY_THE_KERNEL => false,
                     Err(error) => {
                         errors.push(format!("a route{}: {error}", destination(raw)));
                         true
                     }
                 }
             });
-            restored.routes += before - missing.len();
             if missing.is_empty() || missing.len() == before {
                 restored.failed.extend(errors);
                 return Ok(());
             }
         }
     }
+}
+
+/// Whether somebody has set a route. Those of IPv6 to addresses of this host the kernel makes with the address, a moment later,
+/// and with a metric of 0 that nobody else can give.
+fn is_set(raw: &Raw) -> bool {
+    let (protocol, kind) = (raw.0[5], raw.0[7]);
+    let with_address = raw.0[0] == V6 && protocol == BY_THE_KERNEL && kind != TO_OTHERS;
+    !FROM_THE_NETWORK.contains(&protocol) && !with_address
 }
 
 /// By what an address is the same: interface, length of the prefix, and the address itself.

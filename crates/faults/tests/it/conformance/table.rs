@@ -17,7 +17,14 @@ use super::worlds::{Family, Load, Maintenance, Marked, One, Supervision};
 
 /// Every row.
 pub fn table() -> Vec<Subject> {
-    processes().into_iter().chain(loads()).chain(customs()).chain(networks()).chain(super::resolving::rows()).collect()
+    processes()
+        .into_iter()
+        .chain(loads())
+        .chain(customs())
+        .chain(networks())
+        .chain(super::resolving::rows())
+        .chain(super::links::rows())
+        .collect()
 }
 
 fn row(row: &'static str, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
