@@ -358,7 +358,12 @@ pub fn free_number(wanted: u16) -> io::Result<u16> {
 
 fn table() -> io::Result<Vec<Row>> {
     // Of this thread: `/proc/net` is of the process's first one, which may be in another namespace.
-    Ok(rows(&std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue")?))
+    match std::fs::read_to_string("/proc/thread-self/net/netfilter/nfnetlink_queue") {
+        Ok(text) => Ok(rows(&text)),
+        // The module is loaded when the first queue is asked for.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// `number port waiting mode range full unread last 1`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use squall_testkit::net::accuracy::{Case, Route, Size, assert_met, cases};
+use squall_testkit::net::accuracy::{Case, Distribution, Route, Size, assert_met, cases};
 use squall_testkit::net::probe::{Bulk, Echo, Flood, Train, Transport, connect, exchange, ping};
 use squall_testkit::net::statistics::quantile;
 use squall_testkit::net::{Family, Host, Lab};
@@ -142,20 +142,19 @@ fn a_limit_of_the_kernel_is_measured_by_a_flood_and_by_a_connection() {
     }
 }
 
-/// What `tc` makes of a case.
-fn netem(case: &Case) -> String {
+/// Has `tc` carry out a case.
+fn netem(on: &Host, case: &Case) {
     let args = case.args("netem");
     let text = |name: &str| args[name].as_str().unwrap_or_default().to_owned();
-    match case.fault {
-        "network.latency" => format!(
-            "netem limit 100000 delay {} {} {}",
-            text("delay"),
-            text("jitter"),
-            match text("distribution").as_str() {
-                "" | "uniform" => String::new(),
-                named => format!("distribution {}", named.to_lowercase()),
-            }
-        ),
+    let tables = tempfile::tempdir().expect("a directory");
+    let options = match case.fault {
+        "network.latency" => {
+            let values = case.distribution().and_then(Distribution::values);
+            let table = values.map(|values| values.iter().map(|value| format!("{:.0}\n", value * 8191.0)).collect::<String>());
+            let named = table.map(|table| std::fs::write(tables.path().join("own.dist"), table).expect("written"));
+            let distribution = named.map_or("", |()| "distribution own");
+            format!("netem limit 100000 delay {} {} {distribution}", text("delay"), text("jitter"))
+        }
         "network.loss" if args["bursts"].is_object() => "netem loss gemodel 5% 25% 100% 0%".into(),
         "network.loss" => format!("netem loss {}", text("percent")),
         // netem counts frames, which are 14 bytes longer than packets.
@@ -164,7 +163,11 @@ fn netem(case: &Case) -> String {
         "network.corrupt" => format!("netem corrupt {}", text("percent")),
         "network.reorder" => format!("netem limit 100000 delay {} reorder {} gap 1", text("delay"), text("percent")),
         other => panic!("{other} is new"),
-    }
+    };
+    let mut tc = on.command("tc");
+    tc.args(["qdisc", "replace", "dev", "eth0", "root"]).args(options.split_whitespace()).env("TC_LIB_DIR", tables.path());
+    let output = tc.output().expect("tc");
+    assert!(output.status.success(), "{options}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn netem_by_hand_passes_every_case_of_accuracy_and_another_value_does_not() {
     let lab = Lab::new();
     let (a, b) = (lab.host("a"), lab.host("b"));
     for (case, family) in cases(Size::Small).iter().zip(Family::BOTH.iter().cycle()) {
-        a.run(&format!("tc qdisc replace dev eth0 root {}", netem(case)));
+        netem(&a, case);
         let route = Route { from: &a, to: &b, family: *family };
         let checks = case.judge(&route);
         for check in &checks {

@@ -20,7 +20,8 @@ use serde_json::{Value as Json, json};
 
 use super::probe::{Flood, Journey, Train};
 use super::statistics::{
-    binomial_interval, ks, ks_critical, mean, normal_cdf, pareto_cdf, pareto_normal_cdf, quantile, sorted, uniform_cdf,
+    binomial_interval, empirical_cdf, ks, ks_critical, mean, normal_quantile, pareto_normal_quantile, pareto_quantile, quantile, sorted,
+    standard, uniform_cdf,
 };
 use super::{Family, Host};
 
@@ -92,16 +93,16 @@ enum Expected {
     Order { share: f64, delay: Duration },
 }
 
-/// A distribution of netem's.
+/// A distribution of the jitter. All but the first have mean 0 and standard deviation 1, and are cut off at ±4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distribution {
     /// Between −1 and 1.
     Uniform,
     /// Gauss.
     Normal,
-    /// See [`pareto_cdf`].
+    /// With shape 3.
     Pareto,
-    /// See [`pareto_normal_cdf`].
+    /// See [`pareto_normal_quantile`].
     ParetoNormal,
 }
 
@@ -109,12 +110,20 @@ impl Distribution {
     const ALL: [(Self, &'static str); 4] =
         [(Self::Uniform, "uniform"), (Self::Normal, "normal"), (Self::Pareto, "pareto"), (Self::ParetoNormal, "paretoNormal")];
 
-    fn cdf(self) -> Box<dyn Fn(f64) -> f64> {
+    /// Values of equal probability, in order; of the uniform distribution none: it needs none.
+    pub fn values(self) -> Option<Vec<f64>> {
         match self {
-            Self::Uniform => Box::new(uniform_cdf),
-            Self::Normal => Box::new(normal_cdf),
-            Self::Pareto => Box::new(pareto_cdf),
-            Self::ParetoNormal => Box::new(pareto_normal_cdf()),
+            Self::Uniform => None,
+            Self::Normal => Some(standard(normal_quantile)),
+            Self::Pareto => Some(standard(pareto_quantile)),
+            Self::ParetoNormal => Some(standard(pareto_normal_quantile)),
+        }
+    }
+
+    fn cdf(self) -> Box<dyn Fn(f64) -> f64> {
+        match self.values() {
+            None => Box::new(uniform_cdf),
+            Some(values) => Box::new(empirical_cdf(values)),
         }
     }
 }
@@ -151,6 +160,14 @@ pub fn cases(size: Size) -> Vec<Case> {
 }
 
 impl Case {
+    /// Of the jitter, if there is any.
+    pub fn distribution(&self) -> Option<Distribution> {
+        match self.expected {
+            Expected::Jitter { distribution, .. } => Some(distribution),
+            _ => None,
+        }
+    }
+
     /// What is written under `with`.
     pub fn args(&self, mechanism: &str) -> Json {
         let mut args = self.args.clone();

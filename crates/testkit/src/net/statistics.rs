@@ -70,18 +70,7 @@ pub fn ks_critical(n: usize) -> f64 {
     1.628 / (root + 0.12 + 0.11 / root)
 }
 
-/// A quarter normal and three quarters Pareto, both of the same draw, as netem has it (iproute2, `netem/paretonormal.c`).
-pub fn pareto_normal_cdf() -> impl Fn(f64) -> f64 {
-    const STEPS: u32 = 4096;
-    let value = |step: u32| {
-        let share = (f64::from(step) + 0.5) / f64::from(STEPS);
-        0.25 * inverse(normal_cdf, share) + 0.75 * inverse(pareto_cdf, share)
-    };
-    let values: Vec<f64> = (0..STEPS).map(value).collect();
-    move |x| values.partition_point(|value| *value <= x) as f64 / values.len() as f64
-}
-
-/// Where a distribution reaches a share, by halving.
+/// Where a distribution function reaches a share, by halving.
 fn inverse(cdf: impl Fn(f64) -> f64, share: f64) -> f64 {
     let (mut low, mut high) = (-10.0, 10.0);
     for _ in 0..60 {
@@ -91,11 +80,46 @@ fn inverse(cdf: impl Fn(f64) -> f64, share: f64) -> f64 {
     low
 }
 
+/// The quantiles at even steps of a distribution that is moved and scaled so that, cut off at ±4 (netem's tables hold no more),
+/// its mean is 0 and its standard deviation 1.
+pub fn standard(quantile: impl Fn(f64) -> f64) -> Vec<f64> {
+    const STEPS: u32 = 4096;
+    let raw: Vec<f64> = (0..STEPS).map(|step| quantile((f64::from(step) + 0.5) / f64::from(STEPS))).collect();
+    let (mut scale, mut shift) = (1.0, 0.0);
+    let cut = |scale: f64, shift: f64| -> Vec<f64> { raw.iter().map(|value| (scale * value + shift).clamp(-4.0, 4.0)).collect() };
+    for _ in 0..300 {
+        let values = cut(scale, shift);
+        let centre = mean(&values);
+        let deviation = mean(&values.iter().map(|value| (value - centre).powi(2)).collect::<Vec<_>>()).sqrt();
+        (scale, shift) = (scale / deviation, (shift - centre) / deviation);
+    }
+    cut(scale, shift)
+}
+
+/// The inverse of the normal distribution function.
+pub fn normal_quantile(share: f64) -> f64 {
+    inverse(normal_cdf, share)
+}
+
+/// The inverse of the Pareto distribution function with shape 3, from 1 on. Its mean is 1.5, its deviation √3 / 2.
+pub fn pareto_quantile(share: f64) -> f64 {
+    (1.0 - share).powf(-1.0 / 3.0)
+}
+
+/// A quarter normal and three quarters Pareto of the same draw, each in its own deviations.
+pub fn pareto_normal_quantile(share: f64) -> f64 {
+    0.25 * normal_quantile(share) + 0.75 * (pareto_quantile(share) - 1.5) / (3.0_f64.sqrt() / 2.0)
+}
+
+/// The distribution of values of equal probability.
+pub fn empirical_cdf(values: Vec<f64>) -> impl Fn(f64) -> f64 {
+    let values = sorted(values);
+    move |x| values.partition_point(|value| *value <= x) as f64 / values.len() as f64
+}
+
 /// The distribution of a table of netem (`tc`'s `*.dist` files): values of equal probability, in units of 1/8192.
 pub fn table_cdf(table: &[i16]) -> impl Fn(f64) -> f64 + use<> {
-    let mut values: Vec<f64> = table.iter().map(|value| f64::from(*value) / 8192.0).collect();
-    values.sort_by(f64::total_cmp);
-    move |x| values.partition_point(|value| *value <= x) as f64 / values.len() as f64
+    empirical_cdf(table.iter().map(|value| f64::from(*value) / 8192.0).collect())
 }
 
 /// The normal distribution: Abramowitz and Stegun 7.1.26, to 1.5e-7.
@@ -105,19 +129,6 @@ pub fn normal_cdf(x: f64) -> f64 {
     let poly = t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
     let tail = 0.5 * poly * (-z * z).exp();
     if x >= 0.0 { 1.0 - tail } else { tail }
-}
-
-/// The Pareto distribution as netem has it: shape 3, moved and scaled to mean 0 and deviation about 1, cut off at 4
-/// (iproute2, `netem/pareto.c`).
-pub fn pareto_cdf(x: f64) -> f64 {
-    let base = 0.75 * x + 1.5;
-    if x >= 32767.0 / 8192.0 {
-        1.0
-    } else if base <= 1.0 {
-        0.0
-    } else {
-        1.0 - base.powi(-3)
-    }
 }
 
 /// The uniform distribution between −1 and 1.
@@ -151,11 +162,19 @@ mod tests {
     fn distributions_have_the_values_of_the_textbook() {
         assert!((normal_cdf(1.959_964) - 0.975).abs() < 1e-6);
         assert!((normal_cdf(-1.0) - 0.158_655_3).abs() < 1e-6);
-        assert!((pareto_cdf(0.0) - (1.0 - 1.5_f64.powi(-3))).abs() < 1e-12);
-        // Half of iproute2's paretonormal.dist is below -1966.
-        assert!((pareto_normal_cdf()(-1966.0 / 8192.0) - 0.5).abs() < 0.005);
-        let table = table_cdf(&[-8192, 0, 0, 8192]);
-        assert!((table(0.0) - 0.75).abs() < 1e-12 && table(-1.1).abs() < 1e-12);
+        assert!((pareto_quantile(0.5) - 2.0_f64.cbrt()).abs() < 1e-12);
+        let cdf = empirical_cdf(vec![1.0, -1.0, 0.0, 0.0]);
+        assert!((cdf(0.0) - 0.75).abs() < 1e-12 && cdf(-1.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn standard_distributions_have_mean_0_and_deviation_1_although_they_are_cut_off() {
+        for quantile in [normal_quantile, pareto_quantile, pareto_normal_quantile] {
+            let values = standard(quantile);
+            let variance = mean(&values.iter().map(|value| value * value).collect::<Vec<_>>());
+            assert!(mean(&values).abs() < 1e-3 && (variance - 1.0).abs() < 1e-3, "{} {variance}", mean(&values));
+            assert!(values.iter().all(|value| value.abs() <= 4.0));
+        }
     }
 
     #[test]
