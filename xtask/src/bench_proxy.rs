@@ -11,7 +11,7 @@ mod limits;
 mod namespace;
 mod plain;
 mod poll;
-mod report;
+pub mod report;
 mod requests;
 mod toxics;
 

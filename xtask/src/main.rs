@@ -1,6 +1,7 @@
 //! The chores of the project: `cargo xtask test` is everything that CI does, the rest are its parts and the benches.
 
 mod bench_cpu;
+mod bench_network;
 mod bench_proxy;
 mod clients;
 mod cpu_meter;
@@ -38,6 +39,8 @@ enum Task {
         /// The cores
         cores: Vec<usize>,
     },
+    /// Bench: how exact network faults are, and what they cost whom they are not for
+    BenchNetwork(bench_network::Args),
     /// Bench: the fault proxy beside no proxy, `HAProxy`, Envoy and Toxiproxy
     BenchProxy(bench_proxy::Args),
     /// The server behind the proxies of `bench-proxy`
@@ -67,6 +70,7 @@ fn main() -> anyhow::Result<()> {
         Task::Gen(args) => generate::run(&args),
         Task::BenchCpu(args) => bench_cpu::run(&args),
         Task::Spin { percent, cores } => cpu_meter::spin(&cores, percent),
+        Task::BenchNetwork(args) => bench_network::run(&args),
         Task::BenchProxy(args) => bench_proxy::run(&args),
         Task::BenchProxyBackend => bench_proxy::serve(),
         Task::Clients => clients::install(),

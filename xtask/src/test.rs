@@ -67,12 +67,13 @@ pub fn run_all(args: &Args) -> Result<Vec<String>> {
     // Where netem is; time is counted there, so that its measurements are right on any machine.
     if has("apt-get") {
         sh(cargo().args(["xtask", "vm-test"]))?;
+        sh(cargo().args(["xtask", "vm-test", "--package", "squall-faults", "--test", "accuracy"]))?;
     } else {
         skipped.push("the tests in a virtual machine: its kernel comes from apt-get".into());
     }
     // Timings are shown and not judged here: a machine that has just built all this, beside others, is not a quiet one. The
     // same commands without `--quick` judge them.
-    let mut benches = vec!["reaction", "bench-cpu", "bench-proxy"];
+    let mut benches = vec!["reaction", "bench-cpu", "bench-network", "bench-proxy"];
     if has("python3") {
         benches.push("overhead");
     } else {

@@ -52,7 +52,7 @@ const PROGRAMS: [(&str, &str); 6] = [
 const FILES: [&str; 4] = ["/etc/protocols", "/etc/services", "/etc/nsswitch.conf", "/usr/lib/x86_64-linux-gnu/tc"];
 
 /// All that network faults and the hosts of the tests use of the kernel.
-const MODULES: [&str; 41] = [
+const MODULES: &[&str] = &[
     "8021q",
     "act_gact",
     "act_mirred",
@@ -86,12 +86,14 @@ const MODULES: [&str; 41] = [
     "nft_reject",
     "nft_reject_inet",
     "nft_socket",
+    "raw_diag",
     "sch_htb",
     "sch_ingress",
     "sch_netem",
     "sch_prio",
     "sch_tbf",
     "tcp_diag",
+    "udp_diag",
     "veth",
     "xt_NFQUEUE",
 ];
@@ -116,7 +118,7 @@ pub fn run(args: &Args) -> Result<()> {
     Machine {
         programs: &inside,
         files: &files,
-        modules: &MODULES,
+        modules: MODULES,
         line: &line,
         descriptors: 65_536,
         cores: args.cores,
