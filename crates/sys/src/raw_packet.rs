@@ -11,6 +11,9 @@ use squall_undo::Armed;
 use crate::netlink::{Attributes, Bus, Message, Socket, flags};
 use crate::queue::{set_number, socklen};
 
+/// The index of the loopback interface, the same in every network namespace (`LOOPBACK_IFINDEX`). IPv6 finds no way by it to the
+/// addresses of other interfaces of this host, although that is where packets to them go.
+const LOOPBACK: u32 = 1;
 /// So many bytes may wait at interfaces.
 const SEND_BUFFER: usize = 32 << 20;
 /// `RTM_GETLINK`, length of `struct ifinfomsg`, `IFLA_MTU`.
@@ -56,6 +59,7 @@ impl RawSender {
             }
             self.marked = mark;
         }
+        let interface = if interface == LOOPBACK { 0 } else { interface };
         let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "not an IP packet");
         match packet.first().map(|byte| byte >> 4) {
             Some(4) => {

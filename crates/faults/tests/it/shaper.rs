@@ -9,7 +9,7 @@ use std::time::Duration;
 use squall_faults::network::emulate::table;
 use squall_faults::network::shaper::{self, ShaperCount, ShaperCounters};
 use squall_faults::network::{Delay, Distribution, Loss, Rate, Reorder, Shape, Share};
-use squall_sys::cpu_time::monotonic;
+use squall_sys::cpu_time::{monotonic, this_thread};
 use squall_sys::nft::{Base, Chain, ChainKind, Expression, Hook, Owned, Rule, Table};
 use squall_testkit::eventually;
 use squall_testkit::net::probe::{Bulk, Flood, Journey, Train, connect};
@@ -32,7 +32,9 @@ struct Line {
     counters: Arc<ShaperCounters>,
     table: Option<Owned>,
     stop: Option<PipeWriter>,
-    thread: Option<JoinHandle<Result<(), String>>>,
+    thread: Option<JoinHandle<Result<Duration, String>>>,
+    /// CPU time of the shaper, once it has ended.
+    used: Duration,
 }
 
 impl Line {
@@ -43,7 +45,7 @@ impl Line {
         let queue = host.within(|| shaper::open(&go(), 7, shape).expect("a queue"));
         let thread = std::thread::spawn({
             let (host, shape, counters) = (host.clone(), shape.clone(), Arc::clone(&counters));
-            move || host.within(|| shaper::run(&go(), queue, &shape, &|_| MARK, stopped.as_fd(), &counters))
+            move || host.within(|| shaper::run(&go(), queue, &shape, &|_| MARK, stopped.as_fd(), &counters).map(|()| this_thread()))
         });
         let rule = |expressions| Rule { expressions, comment: String::new() };
         let rules = vec![
@@ -53,7 +55,7 @@ impl Line {
         let base = Some(Base { hook, priority: -150, kind: ChainKind::Filter });
         let table = Table { name: "squall-shaper-test".into(), sets: vec![], chains: vec![Chain { name: "line".into(), base, rules }] };
         let table = host.within(|| Owned::create(&go(), &table).expect("a table"));
-        Self { counters, table: Some(table), stop: Some(stop), thread: Some(thread) }
+        Self { counters, table: Some(table), stop: Some(stop), thread: Some(thread), used: Duration::ZERO }
     }
 
     /// Ends it: the rules first, then the shaper, and the table last: the kernel drops what waits in queues as a chain goes. What
@@ -64,7 +66,7 @@ impl Line {
         }
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            thread.join().expect("no panic").expect("no error");
+            self.used = thread.join().expect("no panic").expect("no error");
         }
         if let Some(table) = self.table.take() {
             table.remove(&go()).expect("removed");
@@ -257,6 +259,32 @@ fn what_is_held_goes_on_at_once_when_it_ends() {
 }
 
 #[test]
+fn the_loopback_interface_is_a_line_too() {
+    for family in Family::BOTH {
+        let lab = Lab::new();
+        let host = lab.host("alone");
+        let shape = Shape { corrupt: Some(share(0.2)), duplicate: Some(share(0.1)), ..delay(50 * MS) };
+        let mut line = Line::start(&host, Hook::Output, UDP, &shape);
+        let journey = Train::new(1000, 2000.0).grace(200 * MS).run(&host, &host, family);
+        let count = line.end();
+        assert!(count.seen == 1000 && count.unsent == 0, "{family:?}: {count:?}");
+        assert!(journey.delays().first().is_some_and(|least| *least >= 50.0), "{family:?}: {count:?} {}", host.counter("Udp", "InErrors"));
+        assert_eq!((journey.damaged, journey.arrivals.len() as u64), (count.corrupted, 1000 + count.duplicated - count.corrupted));
+    }
+}
+
+#[test]
+fn datagrams_that_are_longer_than_the_line_takes_are_late_too() {
+    for (hook, family) in cases() {
+        let (journey, count) = through(&delay(50 * MS), hook, family, &Train::new(200, 1000.0).size(8000));
+        assert!(journey.lost().is_empty() && journey.delays()[0] >= 50.0, "{hook:?} {family:?}: {count:?}");
+        // IPv6 puts fragments together behind the hook input.
+        let pieces = if (hook, family) == (Hook::Input, Family::V6) { 6 } else { 1 };
+        assert_eq!(count.delayed, 200 * pieces, "{hook:?} {family:?}");
+    }
+}
+
+#[test]
 fn a_tcp_stream_keeps_its_bandwidth_when_it_is_delayed() {
     for family in Family::BOTH {
         let lab = Lab::new();
@@ -309,9 +337,10 @@ fn so_much_goes_through_it() {
             println!("{name}, {base} ms: TCP {mbit:.0} Mbit/s, {count:?}");
             let Some(mut line) = start(UDP) else { continue };
             let took = blast(&a, &b);
-            let count = line.counters.read();
-            line.end();
-            println!("{name}, {base} ms: UDP {:.0} packets/s, {count:?}", count.seen as f64 / took);
+            let rate = line.counters.read().seen as f64 / took;
+            let count = line.end();
+            let each = line.used.as_secs_f64() * 1e6 / count.seen as f64;
+            println!("{name}, {base} ms: UDP {rate:.0} packets/s, {each:.2} µs of the shaper's CPU time for each, {count:?}");
         }
     }
 }
