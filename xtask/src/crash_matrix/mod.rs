@@ -8,6 +8,7 @@
 mod residue;
 mod stage;
 mod victim;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

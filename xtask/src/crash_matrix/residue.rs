@@ -45,6 +45,7 @@ fn look(stage: &Stage) -> Vec<String> {
     left.extend(victims(stage, &all));
     left.extend(strangers(stage, &all));
     left.extend(files(stage));
+    left.extend(stage.wire.differences());
     if let Some(view) = stage.ledger() {
         left.extend(view.open().map(|e| format!("the ledger has {} on {} open: {:?}", e.armed.fault, e.armed.target, e.failures)));
         if view.closed.is_none() && !view.entries.is_empty() {

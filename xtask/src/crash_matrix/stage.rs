@@ -11,6 +11,7 @@ use squall_undo::{Ledger, LedgerView, StateDir};
 
 use super::Moment;
 use super::victim::{Supervised, Victim};
+use super::wire::Wire;
 use crate::shell;
 
 /// A run takes about three seconds; one that takes so long hangs.
@@ -28,6 +29,7 @@ pub struct Stage {
     pub restarted: Victim,
     pub killed: Victim,
     pub looping: Supervised,
+    pub wire: Wire,
 }
 
 impl Stage {
@@ -42,6 +44,7 @@ impl Stage {
             restarted: Victim::start(&name, "restarted")?,
             killed: Victim::start(&name, "killed")?,
             looping: Supervised::start(&name, "looping")?,
+            wire: Wire::new(),
             name,
             scratch,
             state,
@@ -78,6 +81,9 @@ impl Stage {
             ("@KILLED@", self.killed.pid().to_string()),
             ("@LOOPING@", self.looping.token.clone()),
             ("@TOUCHED@", self.touched().display().to_string()),
+            ("@NETNS@", self.wire.here.name_of_namespace().to_owned()),
+            ("@PEER@", self.wire.there.v4().to_string()),
+            ("@PEER6@", self.wire.there.v6().to_string()),
         ];
         filled.iter().fold(include_str!("experiment.yaml").to_owned(), |text, (word, value)| text.replace(word, value))
     }

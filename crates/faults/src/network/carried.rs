@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use squall_engine::{Cx, Effect, HostFacts, InjectError, Plan, PlanError, PlannedChange, RevertError, Reverted, Target, VerifyError};
+use squall_sys::netns::Namespace;
 use squall_sys::{link, nft, stressor};
 use squall_undo::Armed;
 
@@ -27,10 +28,12 @@ pub struct NetworkUndo {
 
 /// How long a carrier may take to let go of what it holds.
 const LETS_GO_WITHIN: Duration = Duration::from_millis(500);
+/// How long the kernel may take to take a table away.
+const TABLE_GONE_WITHIN: Duration = Duration::from_secs(5);
 /// How long to wait for packets in scope before saying that there are none.
 const PACKETS_WITHIN: Duration = Duration::from_secs(3);
 /// How long the target itself may take to send something.
-const MOMENT: Duration = Duration::from_millis(300);
+const MOMENT: Duration = Duration::from_millis(50);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -236,6 +239,7 @@ pub(super) async fn revert(undo: &NetworkUndo, armed: &Armed) -> Result<Reverted
         let gone = blocking(move || dying.iter().try_for_each(stressor::Dying::wait)).await.map_err(failed)?;
         gone.map_err(|e| failed(e.to_string()))?;
     }
+    table_gone(&undo.job.namespace, marker).await.map_err(failed)?;
     if let Some(cleaned) = owner::clean(armed, &undo.job.owner, &undo.job.namespace).map_err(|e| failed(e.to_string()))? {
         how += &format!("; {cleaned}");
     }
@@ -244,4 +248,16 @@ pub(super) async fn revert(undo: &NetworkUndo, armed: &Armed) -> Result<Reverted
         how += &format!("; {removed}");
     }
     Ok(Reverted { how })
+}
+
+/// Waits until the table of a carrier that has ended is gone, as the kernel takes it away a moment after the process.
+pub(crate) async fn table_gone(namespace: &Namespace, marker: &str) -> Result<(), String> {
+    let (at, table) = (namespace.clone(), marker.to_owned());
+    match blocking(move || at.within(|| nft::wait_until_gone(&table, TABLE_GONE_WITHIN))).await? {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("its table is still there after {} s", TABLE_GONE_WITHIN.as_secs())),
+        // Gone with its namespace.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("its table cannot be looked for: {error}")),
+    }
 }
