@@ -8,8 +8,8 @@
 //!   when it comes by a second time.
 //! - The mark stays on the packet, and netfilter does not see it again.
 //! - Foreign filters of the same `clsact` run before ours, as our preference is the highest. One that ends classification
-//!   (`TC_ACT_OK`) keeps packets from us: the counters say so. Programs with `direct-action` see a shaped packet twice, before
-//!   and after it waited; filters with actions once.
+//!   (`TC_ACT_OK`) keeps packets from us: the counters say so. Filters with actions act on a shaped packet once; by the kernel's
+//!   source (`tcf_action_exec`), programs with `direct-action` see it twice, before and after it waited.
 //! - On revert the filter goes first, so that new packets pass at once; then what waits is let out: tbf is given a rate without
 //!   bounds, netem keeps its packets for as long as it promised them, up to half a second. What still waits then is dropped,
 //!   and counted in the report.

@@ -134,6 +134,31 @@ fn each_packet_comes_by_once_with_its_mark_and_a_foreign_tree_stays_byte_for_byt
 }
 
 #[test]
+fn filters_of_others_come_first_act_once_and_may_keep_packets() {
+    let lab = Lab::new();
+    let (a, b) = (lab.host("a"), lab.host("b"));
+    mark(&a, "udp dport 9000-9001", MARK);
+    for line in [
+        "ip link add spare type ifb",
+        "ip link set spare up",
+        "tc qdisc add dev eth0 clsact",
+        "tc filter add dev eth0 egress protocol ip pref 7 u32 match ip dport 9000 0xffff action mirred egress mirror dev spare continue",
+        "tc filter add dev eth0 egress protocol ip pref 8 u32 match ip dport 9001 0xffff action mirred egress mirror dev spare",
+    ] {
+        a.run(line);
+    }
+    let undo = put_in_force(&a, "eth0", "squall-others-1", MARK, &rate(50_000_000));
+    let train = |port| Train::new(50, 1000.0).port(port).grace(Duration::from_millis(200)).run(&a, &b, Family::V4);
+    assert!(train(9000).lost().is_empty());
+    let seen = a.run("tc -s filter show dev eth0 egress pref 7");
+    assert!(seen.contains(" 50 pkt"), "an action that goes on acts on each packet once: {seen}");
+    assert_eq!(counted(&undo).redirected, 50);
+    assert!(train(9001).lost().is_empty());
+    assert_eq!(counted(&undo).redirected, 50, "what ends classification keeps packets, and the counters say so");
+    reverted(&undo);
+}
+
+#[test]
 fn loopback_is_shaped_as_well() {
     let lab = Lab::new();
     let a = lab.host("a");
