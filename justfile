@@ -35,6 +35,15 @@ bench:
 bench-proxy *args:
     cargo xtask bench-proxy {{args}}
 
+# How exact network faults are, and what they cost the traffic that they are not for (about 10 minutes on a quiet machine)
+bench-network *args:
+    cargo xtask bench-network {{args}}
+
+# Tests of network faults in a virtual machine that has netem: by default those of the hosts, then of the faults' exactness
+vm:
+    cargo xtask vm-test
+    cargo xtask vm-test --package squall-faults --test accuracy
+
 # Kill Squall at every point of a run and look at what is left
 crash-matrix:
     cargo xtask crash-matrix --points 300

@@ -133,7 +133,7 @@ impl Place {
         std::fs::write(&file, manifest)?;
         let mut run = shell::command(squall);
         run.arg("--state-dir").arg(self.work.path().join("state")).args(["run", "--plain"]).arg(&file).env("NO_COLOR", "1");
-        let mut running = Running::start(run.stdout(Stdio::piped()))?;
+        let mut running = Running::start(run.stdout(Stdio::piped()).stderr(Stdio::null()))?;
         let mut lines = BufReader::new(running.0.stdout.take().context("no output")?).lines();
         let mut said = String::new();
         for line in lines.by_ref() {
