@@ -17,6 +17,7 @@ use super::job::{DnsJob, Treatment};
 use super::queries::{Kind, Queries};
 use super::resolver::Listeners;
 use super::{look, nameservers};
+use crate::network::carried::table_gone;
 use crate::network::owner::{self, Place};
 use crate::stressor::{Job, Launcher, blocking, deadline_of};
 
@@ -156,6 +157,8 @@ pub(super) async fn revert(undo: &DnsUndo, armed: &Armed) -> Result<Reverted, Re
         let gone = blocking(move || dying.iter().try_for_each(stressor::Dying::wait)).await.map_err(failed)?;
         gone.map_err(|e| failed(e.to_string()))?;
     }
+    // Flows that are forgotten while there still are rules would be redirected again.
+    table_gone(&undo.job.namespace, &undo.marker).await.map_err(failed)?;
     let flows = match undo.job.namespace.within(|| forget(armed, &undo.job)) {
         Ok(flows) => flows,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,

@@ -15,7 +15,7 @@ use rustix::net::sockopt::{ip_original_dst, ipv6_original_dst};
 use squall_engine::Clock;
 use squall_sys::BootClock;
 use squall_sys::conntrack::{Conntrack, Tuple};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -339,12 +339,25 @@ async fn ask_udp(query: &[u8], server: SocketAddr, mark: u32) -> io::Result<Vec<
     socket2::SockRef::from(&socket).set_mark(mark)?;
     socket.connect(server).await?;
     socket.send(query).await?;
-    let mut buffer = vec![0; LARGEST];
     loop {
-        let length = socket.recv(&mut buffer).await?;
-        if query.len() < 2 || buffer[..length].starts_with(&query[..2]) {
-            buffer.truncate(length);
-            return Ok(buffer);
+        // Memory is taken when there is something to hold: many queries may wait for a server that is gone.
+        let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+        if ready.is_error() {
+            // Without an error the readiness is taken back, and waited for again.
+            match socket.try_io(Interest::ERROR, || socket.take_error()?.map_or(Err(io::ErrorKind::WouldBlock.into()), Err)) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let mut answer = vec![0; LARGEST];
+        match socket.try_recv(&mut answer) {
+            Ok(length) if query.len() < 2 || answer[..length].starts_with(&query[..2]) => {
+                answer.truncate(length);
+                return Ok(answer);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! changed, a queue of `nfnetlink_queue`, or netem or tbf behind an `ifb` device, whose undo is in the ledger.
 
 pub mod bandwidth;
-mod carried;
+pub(crate) mod carried;
 pub(crate) mod carrier;
 pub mod corrupt;
 mod describe;

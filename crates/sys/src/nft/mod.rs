@@ -20,6 +20,6 @@ mod wire;
 pub use error::NftError;
 pub use linger::settle;
 pub use owned::{Owned, delete};
-pub use read::{RuleCount, TableFacts, counters, tables};
+pub use read::{RuleCount, TableFacts, counters, tables, wait_until_gone};
 pub use support::{Queueing, Support, assume, supports};
 pub use table::{Base, Chain, ChainKind, Element, Expression, Family, Hook, Reject, Rule, Set, SetKind, Side, Table};

@@ -1,6 +1,7 @@
 //! What tables there are, and what their rules have counted. Needs `CAP_NET_ADMIN`, but not the table's owner.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -10,6 +11,8 @@ use super::wire::attribute::{self, counter, expression, rule, table};
 use super::wire::{TABLE_OWNER, message, request, request_any};
 use crate::netlink::{Attributes, Bus, Reply, Socket, flags};
 
+/// Between two looks at whether a table is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Tries to read a list that is not changed meanwhile.
 const ATTEMPTS: usize = 10;
 
@@ -48,6 +51,23 @@ pub fn counters(table: &str) -> io::Result<Option<Vec<RuleCount>>> {
         ask.put_text(rule::TABLE, table);
         let replies = socket.dump(ask)?;
         Ok(Some(replies.iter().filter_map(count).collect()))
+    })
+}
+
+/// Waits until there is no table of that name in this thread's network namespace; false if there is one for too long.
+///
+/// A process that ends loses its command line first and its sockets later: whoever looks for the carrier of a fault, and does not
+/// find it any more, may find its table for another moment.
+pub fn wait_until_gone(table: &str, within: Duration) -> io::Result<bool> {
+    let deadline = crate::cpu_time::monotonic() + within;
+    with_socket(|socket| {
+        while exists(socket, table)? {
+            if crate::cpu_time::monotonic() >= deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(true)
     })
 }
 

@@ -91,15 +91,15 @@ async fn answers_are_the_real_ones_and_come_later_by_the_delay() {
     for family in Family::BOTH {
         for transport in TRANSPORTS {
             let said = bench.dig(family, &format!("{transport} web.example.com A"));
-            assert!(said.contains("10.9.9.1") && (195..260).contains(&query_time(&said)), "{family:?} {transport}: {said}");
+            assert!(said.contains("10.9.9.1") && (195..390).contains(&query_time(&said)), "{family:?} {transport}: {said}");
             let said = bench.dig(family, &format!("{transport} db.example.com A"));
-            assert!(said.contains("10.9.9.2") && query_time(&said) < 100, "{family:?} {transport}: {said}");
+            assert!(said.contains("10.9.9.2") && query_time(&said) < 190, "{family:?} {transport}: {said}");
         }
     }
     let evidence = made.verify().await.evidence;
     assert!(evidence.contains("10.9.9.1 after 2"), "{evidence}");
     made.revert().await;
-    assert!(query_time(&bench.dig(Family::V4, "web.example.com A")) < 100);
+    assert!(query_time(&bench.dig(Family::V4, "web.example.com A")) < 190);
 }
 
 #[tokio::test]
@@ -270,6 +270,12 @@ async fn a_server_that_is_not_there_is_told_at_once() {
     let own = bench.client.socket(Family::V4, 53);
     assert_eq!(Kept::new(&bench.client, own).ask(1, "other.org"), Some((2, 0)));
     assert_eq!(Kept::new(&bench.client, own).ask(1, "web.example.com"), Some((3, 0)), "what matches is broken whoever was meant");
+    made.revert().await;
+    // And on another host, from where the refusal comes later.
+    let made = bench.inject("dns.error", json!({ "queries": { "names": ["web.example.com"], "ports": [5399] } })).await;
+    for family in Family::BOTH {
+        assert_eq!(Kept::new(&bench.client, bench.server.socket(family, 5399)).ask(1, "other.org"), Some((2, 0)), "{family:?}");
+    }
     made.revert().await;
 }
 
