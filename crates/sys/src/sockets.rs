@@ -22,6 +22,8 @@ const DESTROY: u16 = 21;
 const FAMILIES: [u8; 2] = [2, 10];
 /// Asks for the class of `net_cls` (the bit of `INET_DIAG_TCLASS`: that of `INET_DIAG_CLASS_ID` does not fit).
 const WITH_CLASS: u8 = 1 << 5;
+/// The bit of `TCP_LISTEN`.
+const LISTENING: u32 = 1 << 10;
 /// Attributes (`linux/inet_diag.h`).
 const MARK: u16 = 15;
 const CLASS: u16 = 17;
@@ -158,10 +160,20 @@ fn address(family: u8, bytes: &[u8], port: [u8; 2]) -> Option<SocketAddr> {
 /// Every TCP and UDP socket of the calling thread's network namespace, in every state, over IPv4 and IPv6. Where the kernel
 /// was built to list one protocol only, those of that one.
 pub fn list() -> io::Result<Vec<Socket>> {
+    listed(u32::MAX)
+}
+
+/// The sockets that have a port to themselves: TCP sockets that listen, and all UDP sockets. Takes no longer on a host with
+/// many connections.
+pub fn bound() -> io::Result<Vec<Socket>> {
+    listed(LISTENING)
+}
+
+fn listed(tcp_states: u32) -> io::Result<Vec<Socket>> {
     let mut found = Vec::new();
     let mut failed = None;
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        match list_of(protocol) {
+    for (protocol, states) in [(Protocol::Tcp, tcp_states), (Protocol::Udp, u32::MAX)] {
+        match list_of(protocol, states) {
             Ok(sockets) => found.extend(sockets),
             Err(error) => failed = Some(error),
         }
@@ -172,11 +184,11 @@ pub fn list() -> io::Result<Vec<Socket>> {
     }
 }
 
-fn list_of(protocol: Protocol) -> io::Result<Vec<Socket>> {
+fn list_of(protocol: Protocol, states: u32) -> io::Result<Vec<Socket>> {
     let mut bus = netlink::Socket::open(Bus::Sockets)?;
     let mut found = Vec::new();
     for family in FAMILIES {
-        let request = request(family, protocol, u32::MAX, &[0; ID]);
+        let request = request(family, protocol, states, &[0; ID]);
         let replies = bus.dump(Message::new(BY_FAMILY, flags::REQUEST | flags::DUMP, &request));
         let replies = match replies {
             // A host without IPv6.
@@ -258,6 +270,12 @@ mod tests {
             assert_eq!(found.cookie, rustix::net::sockopt::socket_cookie(client.as_fd()).expect("a cookie"));
             let other = one(&sockets, Protocol::Udp, State::Close, udp.local_addr().expect("an address"));
             assert_ne!(other.inode, 0);
+            let bound = bound().expect("listed");
+            assert!(
+                bound.contains(listening)
+                    && bound.contains(other)
+                    && !bound.iter().any(|s| s.state == State::Established && s.protocol == Protocol::Tcp)
+            );
         }
     }
 

@@ -92,13 +92,17 @@ impl Keeper {
         Ok(Self { owner: owner.clone(), _marking: Some(Marking { ended, thread }) })
     }
 
-    /// The owner's ports that packets can be told by: those that its sockets are bound to and no socket of others is. Empty
-    /// where the sockets cannot be listed now.
+    /// The owner's ports that packets can be told by: those that its sockets have to themselves, and no socket of others.
+    /// Empty where the sockets cannot be listed now.
     pub fn local_ports(&self) -> Vec<Element> {
-        if !self.owner.needs_ports() {
-            return Vec::new();
-        }
         let groups = if let Owner::CgroupV2(path) = &self.owner { numbers_of(path) } else { BTreeSet::new() };
+        // Of open sockets the kernel looks mark and group up; what it sends for a connection that is only beginning is told by
+        // the port that it came in at. The user or class it knows of connected sockets alone.
+        let (sockets, udp_too) = match &self.owner {
+            Owner::Everything => return Vec::new(),
+            Owner::User(_) | Owner::NetClass(_) => (sockets::list(), true),
+            Owner::MarkedUser { .. } | Owner::CgroupV2(_) | Owner::Processes { .. } => (sockets::bound(), false),
+        };
         let is_owners = |socket: &Socket| match &self.owner {
             Owner::Everything => false,
             Owner::User(uid) => socket.uid == *uid,
@@ -107,9 +111,9 @@ impl Keeper {
             Owner::MarkedUser { mark, .. } | Owner::Processes { mark, .. } => socket.mark == Some(*mark),
         };
         let (mut own, mut others) = (BTreeSet::new(), BTreeSet::new());
-        for socket in sockets::list().unwrap_or_default() {
+        for socket in sockets.unwrap_or_default() {
             if is_owners(&socket) {
-                if socket.state == State::Listen || !socket.is_connected() {
+                if socket.state == State::Listen || (udp_too && !socket.is_connected()) {
                     own.insert(socket.local.port());
                 }
             } else if socket.inode != 0 {
