@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod field;
 mod library;
+mod lockout;
 mod manifests;
 mod past;
 mod proxy;
