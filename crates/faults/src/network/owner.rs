@@ -71,9 +71,9 @@ impl Owner {
         }
     }
 
-    /// Whether some of the owner's packets can be told by its own ports alone, in both directions: those to sockets that are
-    /// not connected, and what the kernel sends for a connection that is only beginning (SYN-ACK). [`Keeper::local_ports`] has
-    /// these ports.
+    /// Whether some of the owner's packets can be told by its own ports alone, in both directions: what the kernel sends for a
+    /// connection that is only beginning (SYN-ACK), and what comes to sockets that are not connected, where the kernel does
+    /// not look those up. [`Keeper::local_ports`] has these ports.
     pub const fn needs_ports(&self) -> bool {
         !matches!(self, Self::Everything)
     }

@@ -167,10 +167,8 @@ impl Drop for Follower {
     fn drop(&mut self) {
         // No new ones from here on.
         self.marker = None;
-        // Before it is looked whether others need the mark: of two that end at once, one clears.
-        self.in_use = None;
         // What cannot be cleared here is left to whoever reverts, and looks again.
-        let _ = mark::clear(&self.armed, self.mark);
+        let _ = self.in_use.take().map(|in_use| in_use.end(&self.armed, self.mark));
     }
 }
 

@@ -83,7 +83,8 @@ fn routing_rules() -> io::Result<Vec<(u32, u32)>> {
 /// Says that a mark is in use, to whoever looks in this network namespace, until it is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct InUse {
-    _socket: UnixDatagram,
+    name: String,
+    socket: UnixDatagram,
 }
 
 impl InUse {
@@ -92,12 +93,20 @@ impl InUse {
         // Two keepers of one process are told apart by the number behind it.
         for number in 0..1000 {
             let name = format!("{}{}-{number}", name_of(mark), std::process::id());
-            match UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?) {
+            match UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                bound => return bound.map(|socket| Self { _socket: socket }),
+                bound => return bound.map(|socket| Self { name, socket }),
             }
         }
         Err(io::Error::other("a thousand faults on one process"))
+    }
+
+    /// No longer: takes the mark away if nobody else needs it.
+    pub fn end(self, armed: &Armed, mark: u32) -> io::Result<usize> {
+        let Self { name, socket } = self;
+        drop(socket);
+        // A process that is being started at this moment may have a copy for as long as it is not another program.
+        clear_for(armed, mark, Some(&name))
     }
 }
 
@@ -105,23 +114,24 @@ fn name_of(mark: u32) -> String {
     format!("squall-mark-{mark:08x}-")
 }
 
-fn is_in_use(mark: u32) -> io::Result<bool> {
+fn is_in_use(mark: u32, but_for: Option<&str>) -> io::Result<bool> {
     // Abstract names have an @ for the zero that they begin with.
     let name = format!("@{}", name_of(mark));
     let text = std::fs::read_to_string("/proc/thread-self/net/unix")?;
-    Ok(text.lines().any(|line| line.split_whitespace().nth(7).is_some_and(|path| path.starts_with(&name))))
+    let mut names = text.lines().filter_map(|line| line.split_whitespace().nth(7)).filter(|path| path.starts_with(&name));
+    Ok(names.any(|path| path.strip_prefix('@') != but_for))
 }
 
 /// Takes the mark from all sockets of the calling thread's network namespace, unless a carrier lives that needs it.
-pub(super) fn clear(armed: &Armed, mark: u32) -> io::Result<usize> {
-    if is_in_use(mark)? { Ok(0) } else { socket_mark::clear(armed, mark) }
+fn clear_for(armed: &Armed, mark: u32, but_for: Option<&str>) -> io::Result<usize> {
+    if is_in_use(mark, but_for)? { Ok(0) } else { socket_mark::clear(armed, mark) }
 }
 
 /// Cleans up after a carrier that is gone, from a fresh process; again is no error. Says what was done, if there was
 /// something to do.
 pub fn clean(armed: &Armed, owner: &Owner, namespace: &Namespace) -> io::Result<Option<String>> {
     let (Owner::Processes { mark, .. } | Owner::MarkedUser { mark, .. }) = owner else { return Ok(None) };
-    match namespace.within(|| clear(armed, *mark)) {
+    match namespace.within(|| clear_for(armed, *mark, None)) {
         Ok(0) => Ok(None),
         Ok(count) => Ok(Some(format!("took the mark {mark:#x} from {count} sockets"))),
         // Its sockets are gone with it.
@@ -146,11 +156,11 @@ mod tests {
     #[test]
     fn a_mark_is_in_use_for_as_long_as_somebody_says_so() {
         let mark = OURS | (std::process::id() & 0x3fff);
-        assert!(!is_in_use(mark).expect("looked"));
+        assert!(!is_in_use(mark, None).expect("looked"));
         let (first, second) = (InUse::say(mark).expect("said"), InUse::say(mark).expect("said"));
         drop(first);
-        assert!(is_in_use(mark).expect("looked"));
+        assert!(is_in_use(mark, None).expect("looked"));
         drop(second);
-        assert!(!is_in_use(mark).expect("looked"));
+        assert!(!is_in_use(mark, None).expect("looked"));
     }
 }

@@ -153,14 +153,11 @@ fn told_apart(count: &Counting, ours: &mut Speaker, other: &mut Speaker, there: 
         count.assert_all("a new connection", || ours.connect("fresh", to));
         count.assert_all("its end", || {
             ours.tell("fresh.close()");
-            let closed = || {
-                there.within(|| {
-                    sockets::list()
-                        .expect("listed")
-                        .iter()
-                        .all(|s| s.local.port() != PORT || s.peer.port() == 0 || s.state != sockets::State::CloseWait)
-                })
+            // Until its end is acknowledged.
+            let at_rest = |s: &sockets::Socket| {
+                matches!(s.state, sockets::State::Listen | sockets::State::Established | sockets::State::Close) || s.local.port() != PORT
             };
+            let closed = || there.within(|| sockets::list().expect("listed").iter().all(at_rest));
             eventually("the other side has closed", closed);
         });
         count.assert_all("datagrams", || ours.datagram("first", to));
