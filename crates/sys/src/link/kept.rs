@@ -57,6 +57,9 @@ impl TryFrom<String> for Raw {
 }
 
 /// What there was on an interface before it was set down, and on the VLANs above it, which go down with it.
+///
+/// Two things are not put back, as nobody can: the order of IPv6 routes that differ in nothing but the interface (`fe80::/64`),
+/// and the queue `noop` of a VLAN that never was up (the kernel sets all VLANs up along with what they stand on).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Kept {

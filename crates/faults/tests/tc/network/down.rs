@@ -37,6 +37,9 @@ fn furnish(here: &Host, there: &Host) {
         for line in [
             "ip link add link eth0 name eth0.11 type vlan id 11",
             "ip link set eth0.10 up",
+            // The kernel sets all VLANs up along with what they stand on. One that never was up gets its queue by that, for good.
+            "ip link set eth0.11 up",
+            "ip link set eth0.11 down",
             "ip addr add 10.9.0.1/24 dev eth0.10",
             "ip addr add 2001:db8:9::1/64 dev eth0.10 nodad",
             "ip route add 10.10.0.0/16 via 10.9.0.2",
@@ -71,9 +74,14 @@ fn furnish(here: &Host, there: &Host) {
     }
 }
 
-/// With what is answered for.
+/// With what is answered for. Of routes of IPv6 to one destination with one metric, the kernel lists the latest first or last as
+/// it likes: their lines are in order here.
 fn whole_picture(host: &Host) -> String {
-    picture(host) + &host.run("ip neigh show proxy") + &host.run("tc class show dev eth0")
+    let text = picture(host) + &host.run("ip neigh show proxy") + &host.run("tc class show dev eth0");
+    let (routes, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains(" pref medium"));
+    let mut lines = rest;
+    lines.extend(std::collections::BTreeSet::from_iter(routes));
+    lines.join("\n")
 }
 
 fn settled(host: &Host) -> String {
