@@ -243,7 +243,7 @@ fn what_is_held_goes_on_at_once_when_it_ends() {
         let (a, b) = (lab.host("a"), lab.host("b"));
         // The hosts know each other: what waits for an address to be looked up is a few packets at the most, and here come many.
         assert!(Train::new(1, 1000.0).run(&a, &b, family).lost().is_empty());
-        let mut line = Line::start(if hook == Hook::Input { &b } else { &a }, hook, UDP, &delay(Duration::from_secs(3600)));
+        let mut line = Line::start(if hook == Hook::Input { &b } else { &a }, hook, UDP, &delay(Duration::from_hours(1)));
         let begin = monotonic();
         let journey = std::thread::scope(|scope| {
             let journey = scope.spawn(|| Train::new(500, 5000.0).grace(Duration::from_secs(30)).run(&a, &b, family));
@@ -326,21 +326,22 @@ fn a_connection_is_late_once_and_works_through_every_kind_of_trouble() {
 #[ignore = "a measurement: run it where nothing else runs, with --nocapture"]
 fn so_much_goes_through_it() {
     for (hook, name) in [(None, "no queue"), (Some(Hook::Output), "out"), (Some(Hook::Input), "in")] {
-        for base in [0, 20] {
+        let kinds = [(0, 0), (20, 0), (100, 20)];
+        for (base, jitter) in kinds {
+            let shape = jittered(base * MS, jitter * MS, Distribution::Normal);
             let lab = Lab::new();
             let (a, b) = (lab.host("a"), lab.host("b"));
-            let start =
-                |protocol| hook.map(|hook| Line::start(if hook == Hook::Input { &b } else { &a }, hook, protocol, &delay(base * MS)));
+            let start = |protocol| hook.map(|hook| Line::start(if hook == Hook::Input { &b } else { &a }, hook, protocol, &shape));
             let line = start(TCP);
             let mbit = Bulk { lasting: Duration::from_secs(5) }.run(&a, &b, Family::V4) * 8e-6;
             let count = line.map(|mut line| line.end()).unwrap_or_default();
-            println!("{name}, {base} ms: TCP {mbit:.0} Mbit/s, {count:?}");
+            println!("{name}, {base} ± {jitter} ms: TCP {mbit:.0} Mbit/s, {count:?}");
             let Some(mut line) = start(UDP) else { continue };
             let took = blast(&a, &b);
             let rate = line.counters.read().seen as f64 / took;
             let count = line.end();
             let each = line.used.as_secs_f64() * 1e6 / count.seen as f64;
-            println!("{name}, {base} ms: UDP {rate:.0} packets/s, {each:.2} µs of the shaper's CPU time for each, {count:?}");
+            println!("{name}, {base} ± {jitter} ms: UDP {rate:.0} packets/s, {each:.2} µs of the shaper's CPU time for each, {count:?}");
         }
     }
 }
