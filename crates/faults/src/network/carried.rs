@@ -243,9 +243,10 @@ pub(super) async fn revert(undo: &NetworkUndo, armed: &Armed) -> Result<Reverted
     if let Some(cleaned) = owner::clean(armed, &undo.job.owner, &undo.job.namespace).map_err(|e| failed(e.to_string()))? {
         how += &format!("; {cleaned}");
     }
-    if let Some(device) = &undo.job.device {
-        let removed = netem::revert(device, armed).map_err(|e| failed(e.to_string()))?;
-        how += &format!("; {removed}");
+    if let (Some(device), Some(armed)) = (undo.job.device.clone(), Armed::received(armed.hand_over().as_bytes())) {
+        // What the device holds is given time to leave.
+        let removed = blocking(move || netem::revert(&device, &armed)).await.map_err(failed)?;
+        how += &format!("; {}", removed.map_err(|e| failed(e.to_string()))?);
     }
     Ok(Reverted { how })
 }
