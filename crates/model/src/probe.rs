@@ -36,7 +36,8 @@ impl Probe {
     pub const FIELDS: [&'static str; 4] = ["name", "expect", "every", "timeout"];
 
     /// The kinds that come with Squall, for messages about probes that name none or several.
-    pub const USUAL_KINDS: [&'static str; 11] = ["http", "tcp", "tls", "dns", "icmp", "command", "prometheus", "process", "file", "log", "traffic"];
+    pub const USUAL_KINDS: [&'static str; 11] =
+        ["http", "tcp", "tls", "dns", "icmp", "command", "prometheus", "process", "file", "log", "traffic"];
 }
 
 impl<'de> Deserialize<'de> for Probe {

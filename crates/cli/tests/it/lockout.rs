@@ -27,6 +27,7 @@ impl Site {
         let (host, desk) = (lab.host("host"), lab.host("desk"));
         let dir = tempfile::tempdir().expect("a directory");
         for key in ["host_key", "user_key"] {
+            #[expect(clippy::disallowed_methods, reason = "the keys of a real SSH server")]
             let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.path().join(key)).status();
             assert!(made.expect("ssh-keygen (Debian: openssh-client)").success());
         }
@@ -42,7 +43,9 @@ impl Site {
         ];
         let mut sshd = host.command("/usr/sbin/sshd");
         sshd.args(["-D", "-f", "/dev/null", "-p", "22"]);
-        options.iter().for_each(|option| drop(sshd.arg("-o").arg(option)));
+        for option in options {
+            sshd.arg("-o").arg(option);
+        }
         let sshd = sshd.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("sshd (Debian: openssh-server)");
         let site = Self { host, desk, sshd, dir, _lab: lab };
         squall_testkit::eventually("sshd answers", || site.ssh("true").output().is_ok_and(|output| output.status.success()));
