@@ -1,5 +1,6 @@
-//! `cargo xtask bench-network`: how exact network faults are, at full length, and what they cost the traffic that they are not
-//! for: a stream of iperf3 and requests of wrk with a fault in force on another flow, in turns with none in force.
+//! `cargo xtask bench-network`: how exact network faults are, how soon they act, whom they spare and what they leave, each by the
+//! tests of that name at full length; and what they cost the traffic that they are not for: a stream of iperf3 and requests of
+//! wrk with a fault in force on another flow, in turns with none in force.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -23,9 +24,9 @@ pub struct Args {
     /// Rounds of each measurement of cost; the median of their ratios is judged
     #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// Only what faults cost others
+    /// Only this part; else all of them
     #[arg(long)]
-    only_cost: bool,
+    only: Option<Part>,
     /// The program to measure; built here if left out
     #[arg(long)]
     squall: Option<PathBuf>,
@@ -34,23 +35,64 @@ pub struct Args {
     json: bool,
 }
 
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Delays, shares and rates, in numbers
+    Accuracy,
+    /// Forty selectors against all kinds of traffic
+    Scopes,
+    /// The host after every fault and every pair of them
+    Pairs,
+    /// Time to the effect and to healing
+    Times,
+    /// What faults cost others
+    Cost,
+}
+
+impl Part {
+    const TESTED: [Self; 4] = [Self::Accuracy, Self::Times, Self::Scopes, Self::Pairs];
+
+    /// The file of tests that does it, and which of them.
+    fn tests(self) -> Option<[&'static str; 2]> {
+        match self {
+            Self::Accuracy => Some(["accuracy", ""]),
+            Self::Scopes => Some(["it", "scopes::"]),
+            Self::Pairs => Some(["it", "pairs::"]),
+            Self::Times => Some(["times", ""]),
+            Self::Cost => None,
+        }
+    }
+
+    /// At that length.
+    fn test(self, size: &str) -> Result<()> {
+        let Some([file, filter]) = self.tests() else { return Ok(()) };
+        let mut cargo = shell::cargo();
+        cargo.args(["test", "--quiet", "--release", "--package", "squall-faults", "--test", file, filter, "--"]);
+        shell::run(cargo.args(["--nocapture", "--test-threads=1"]).env("SQUALL_TEST_SIZE", size))
+    }
+}
+
 /// Faults on another flow: what is written under `with`, besides the scope.
 const FAULTS: [(&str, &str); 3] = [("network.latency", "delay: 50ms"), ("network.loss", "percent: 20%"), ("network.partition", "")];
 const HTTP: u16 = 8080;
 const IPERF: u16 = 5201;
 
 pub fn run(args: &Args) -> Result<()> {
+    let wanted = |part: Part| args.only.is_none_or(|only| only == part);
+    // Their short forms are among the tests anyway.
+    for part in Part::TESTED.into_iter().filter(|part| wanted(*part) && !(args.quick && args.only.is_none())) {
+        part.test(if args.quick { "small" } else { "full" })?;
+    }
+    if !wanted(Part::Cost) {
+        return Ok(());
+    }
     for (program, package) in [("iperf3", "iperf3"), ("wrk", "wrk"), ("nginx", "nginx")] {
         if !shell::has(program) {
             bail!("`{program}` is missing: install the Debian package {package}");
         }
     }
     let squall = shell::release_squall(args.squall.as_deref())?;
-    if !args.only_cost && !args.quick {
-        let mut cargo = shell::cargo();
-        cargo.args(["test", "--quiet", "--release", "--package", "squall-faults", "--test", "accuracy", "--"]);
-        shell::run(cargo.args(["--nocapture", "--test-threads=1"]).env("SQUALL_TEST_SIZE", "full"))?;
-    }
     let mut report = Report::new(!args.quick, args.json);
     cost(args, &squall, &mut report)?;
     let missed = report.end();

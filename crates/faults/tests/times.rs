@@ -199,6 +199,7 @@ impl Times {
     }
 
     /// Shows them; whether the bar is met.
+    #[expect(clippy::print_stdout, reason = "what a measurement is for")]
     fn tell(self, what: &str) -> bool {
         let names = ["first affected packet", "injected", "first unaffected packet", "reverted"];
         let mut met = true;

@@ -105,6 +105,7 @@ fn furnish(host: &Host) {
 }
 
 /// Both in force, then reverted: the second one first, or the first one. False if the second was refused beside the first.
+#[expect(clippy::print_stdout, reason = "what was done, for whoever runs all of them")]
 fn both(bench: &Bench, before: &NetSnapshot, rows: [&Row; 2], last_first: bool) -> bool {
     let [one, other] = rows.map(|row| (row.name(), row.inject(bench)));
     let first = one.1.unwrap_or_else(|error| panic!("{}: {error}", one.0));

@@ -52,7 +52,7 @@ fn inject(name: &str, args: &Json, target: &Target) -> InForce {
 
 /// A fault in force.
 enum Broken {
-    Within(InForce),
+    Within(Box<InForce>),
     /// With what it says: it must have somewhere to say it.
     Apart(Child, BufReader<ChildStdout>),
 }
@@ -66,7 +66,7 @@ impl Broken {
             "cgroup" => one("cgroup", &json!({ "path": group })),
             _ => return Self::apart(selector, traffic),
         };
-        Self::Within(inject(selector.fault(), &selector.args(), &target))
+        Self::Within(Box::new(inject(selector.fault(), &selector.args(), &target)))
     }
 
     /// A user is one of Squall's own host: somebody injects there.

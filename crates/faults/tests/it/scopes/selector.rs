@@ -22,7 +22,7 @@ pub struct Selector {
     interface: &'static str,
 }
 
-/// See [`super::traffic`]: `there` is 10.0.0.1 and fd00::1, `other` .2, `far` 10.0.1.1 and fd00:0:0:1::1.
+/// See [`super::traffic`]: `there` is `10.0.0.1` and `fd00::1`, `other` is 2 there, `far` is `10.0.1.1` and `fd00:0:0:1::1`.
 const PEERS: [&[&str]; 11] = [
     &[],
     &["10.0.0.1"],
