@@ -95,7 +95,13 @@ impl Counting {
                 Rule { expressions, comment: comment.into() }
             };
             let by_port = vec![Expression::Port { side: own, set: OWN.into(), not: false }];
-            let mut rules = vec![rule(Vec::new(), "all", None), rule(owner.conditions(out), "owner", Some(Expression::Accept))];
+            // An acknowledgement may come long after what it is for, while somebody else is looked at: not counted.
+            let late = vec![Expression::Protocol(vec![6]), Expression::TcpFlags { mask: 0x1f, value: 0x10 }];
+            let mut rules = vec![
+                rule(late, "late", Some(Expression::Accept)),
+                rule(Vec::new(), "all", None),
+                rule(owner.conditions(out), "owner", Some(Expression::Accept)),
+            ];
             rules.push(rule(by_port, "owner", Some(Expression::Accept)));
             Chain { name: name.into(), base: Some(Base { hook, priority: -150, kind: ChainKind::Filter }), rules }
         };
