@@ -11,4 +11,5 @@ mod manifests;
 mod past;
 mod proxy;
 mod proxy_ca;
+mod redirected;
 mod runs;

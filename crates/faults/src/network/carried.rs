@@ -70,6 +70,7 @@ impl Wish<'_> {
     }
 
     fn job(&self, target: &Target, host: &HostFacts, marker: &str) -> Result<NetworkJob, PlanError> {
+        check_host(&self.action, host)?;
         let Place { namespace, owner } = owner::place(target, host)?;
         let scope = self.scope.with_direction(self.usually);
         let interfaces = look(&namespace)?;
@@ -123,7 +124,7 @@ impl Wish<'_> {
                 planned => planned.map(Some),
             },
             Err(_) if self.mechanism == Mechanism::Auto => Ok(None),
-            Err(message) => Err(PlanError { message, hint: Some("or leave `mechanism` out: the queue serves every scope".into()) }),
+            Err(message) => Err(PlanError { message, hint: Some("leave `mechanism` out: the queue serves every scope".into()) }),
         }
     }
 
@@ -141,6 +142,19 @@ impl Wish<'_> {
         let armed = cx.arm(&NetworkUndo { marker: cx.marker.to_owned(), job: job.clone() })?;
         launcher.start(armed, cx.marker, deadline, &Job::Network(Box::new(job)), Vec::new()).await
     }
+}
+
+/// What every one of these faults needs of the host, and what some do.
+fn check_host(action: &Action, host: &HostFacts) -> Result<(), PlanError> {
+    let needs: &[&str] = if matches!(action, Action::Shape { .. }) { &["nf-tables", "nfqueue"] } else { &["nf-tables"] };
+    for need in needs {
+        match host.features.get(*need) {
+            Some(feature) if feature.available => {}
+            Some(feature) => return Err(PlanError { message: feature.detail.clone(), hint: feature.hint.clone() }),
+            None => return Err(PlanError { message: format!("it is not known whether the host has {need}"), hint: None }),
+        }
+    }
+    Ok(())
 }
 
 fn look(namespace: &squall_sys::netns::Namespace) -> Result<Vec<link::Interface>, PlanError> {
@@ -260,5 +274,36 @@ pub(crate) async fn table_gone(namespace: &Namespace, marker: &str) -> Result<()
         // Gone with its namespace.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(format!("its table cannot be looked for: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use squall_engine::{AnyFault, Feature};
+
+    use super::*;
+    use crate::network::{latency::Latency, partition::Partition};
+
+    #[test]
+    fn a_host_that_cannot_is_told_what_it_lacks_and_what_to_do() {
+        let here = squall_sys::netns::Namespace::own().expect("a namespace");
+        let target = Target { kind: "namespace".into(), id: "x".into(), label: "x".into(), facts: json!({ "namespace": here }) };
+        let lacking = |name: &str| {
+            let mut host = squall_sys::facts();
+            for feature in ["nf-tables", "nfqueue"] {
+                let there = feature != name;
+                host.features
+                    .insert(feature.into(), Feature { available: there, detail: format!("no {feature}"), hint: Some("get it".into()) });
+            }
+            host
+        };
+        let refused = |fault: &dyn AnyFault, args, feature: &str| {
+            let error = fault.plan(&args, &target, &lacking(feature)).expect_err(feature);
+            assert_eq!((error.message, error.hint), (format!("no {feature}"), Some("get it".to_owned())));
+        };
+        refused(&Partition::default(), json!({}), "nf-tables");
+        refused(&Latency::default(), json!({ "delay": "1ms" }), "nf-tables");
+        refused(&Latency::default(), json!({ "delay": "1ms" }), "nfqueue");
     }
 }

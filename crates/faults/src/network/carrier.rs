@@ -137,7 +137,9 @@ pub(crate) fn look_up(job: &NetworkJob) -> Result<Resolved, String> {
         let mut found = BTreeSet::new();
         for peer in peers {
             let Peer::Host(name) = peer else { continue };
-            let addresses = (name.as_str(), 0_u16).to_socket_addrs().map_err(|e| format!("host `{name}` cannot be looked up: {e}"))?;
+            let addresses = (name.as_str(), 0_u16)
+                .to_socket_addrs()
+                .map_err(|e| format!("host `{name}` cannot be looked up: {e}; correct the name, or write an address"))?;
             found.extend(addresses.map(|a| a.ip()));
         }
         Ok(found.into_iter().collect())

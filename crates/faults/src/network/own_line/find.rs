@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use squall_sys::cpu_time::boottime;
 use squall_sys::process::ProcessFacts;
 use squall_sys::sockets::{self, Protocol, Socket, State, inodes_of};
 
@@ -18,9 +21,26 @@ const PROGRAM: &str = "squall";
 /// Commands of Squall whose connections are the traffic itself.
 const TRAFFIC: [&str; 3] = ["proxy", "shop", "demo"];
 
+/// A look at all processes is good for so long.
+const GOOD_FOR: Duration = Duration::from_millis(100);
+
+/// Every process, as of a moment ago: faults that begin together look once.
+fn processes() -> io::Result<Arc<Vec<ProcessFacts>>> {
+    static LAST: Mutex<Option<(Duration, Arc<Vec<ProcessFacts>>)>> = Mutex::new(None);
+    // Held while it looks, so that the others wait for what it sees.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, all)) = last.as_ref().filter(|(at, _)| boottime() < *at + GOOD_FOR) {
+        return Ok(Arc::clone(all));
+    }
+    let at = boottime();
+    let all = Arc::new(ProcessFacts::all()?);
+    *last = Some((at, Arc::clone(&all)));
+    Ok(all)
+}
+
 /// The lines in the calling thread's network namespace, whoever's processes they belong to.
 pub fn connections() -> io::Result<Vec<Line>> {
-    let all = ProcessFacts::all()?;
+    let all = processes()?;
     let sockets = sockets::list()?;
     let ancestors = ancestors(&all);
     let mut lines = ssh(&all, &sockets);
