@@ -26,12 +26,17 @@ const FEATURES: &[Row] = &[
     ("proc", || exists("/proc/self/stat", "process information", "mount /proc")),
     ("nf-tables", nf_tables),
     ("nfqueue", nfqueue),
-    ("ifb", || traffic_control(crate::tc::Part::Ifb, "ifb: packets can be sent through a device of Squall's own", "CONFIG_IFB")),
-    ("netem", || traffic_control(crate::tc::Part::Netem, "netem: the kernel delays and loses packets", "CONFIG_NET_SCH_NETEM")),
-    ("tbf", || traffic_control(crate::tc::Part::Tbf, "tbf: the kernel limits rates", "CONFIG_NET_SCH_TBF")),
+];
+
+/// What the kernel has of traffic control. To find it out may take a network namespace for each, so that only those ask who want
+/// to know.
+const TRAFFIC_CONTROL: &[Row] = &[
+    ("ifb", || kernel_part(crate::tc::Part::Ifb, "ifb: packets can be sent through a device of Squall's own", "CONFIG_IFB")),
+    ("netem", || kernel_part(crate::tc::Part::Netem, "netem: the kernel delays and loses packets", "CONFIG_NET_SCH_NETEM")),
+    ("tbf", || kernel_part(crate::tc::Part::Tbf, "tbf: the kernel limits rates", "CONFIG_NET_SCH_TBF")),
     ("tc-redirect", || {
         let configs = "CONFIG_NET_CLS_BPF, CONFIG_NET_ACT_MIRRED and CONFIG_NET_SCH_INGRESS";
-        traffic_control(crate::tc::Part::Redirection, "cls_bpf and mirred: marked packets can be redirected", configs)
+        kernel_part(crate::tc::Part::Redirection, "cls_bpf and mirred: marked packets can be redirected", configs)
     }),
 ];
 
@@ -43,6 +48,23 @@ pub fn facts() -> HostFacts {
     facts
 }
 
+/// The same with [`traffic_control`].
+pub fn facts_in_full() -> HostFacts {
+    let mut facts = facts();
+    facts.features.extend(traffic_control().clone());
+    facts
+}
+
+/// What the kernel has of traffic control, by name. Looked at once.
+pub fn traffic_control() -> &'static BTreeMap<String, Feature> {
+    static FOUND: OnceLock<BTreeMap<String, Feature>> = OnceLock::new();
+    FOUND.get_or_init(|| found(TRAFFIC_CONTROL))
+}
+
+fn found(rows: &[Row]) -> BTreeMap<String, Feature> {
+    rows.iter().map(|(name, find)| ((*name).to_owned(), find())).collect()
+}
+
 fn look() -> HostFacts {
     HostFacts {
         cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -50,7 +72,7 @@ fn look() -> HostFacts {
         memory_available: Bytes(0),
         uid: rustix::process::geteuid().as_raw(),
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        features: FEATURES.iter().map(|(name, find)| ((*name).to_owned(), find())).collect::<BTreeMap<_, _>>(),
+        features: found(FEATURES),
     }
 }
 
@@ -174,7 +196,7 @@ fn nfqueue() -> Feature {
     }
 }
 
-fn traffic_control(part: crate::tc::Part, what: &str, configs: &str) -> Feature {
+fn kernel_part(part: crate::tc::Part, what: &str, configs: &str) -> Feature {
     let hint = format!("use a kernel with {configs}; what is shaped goes through NFQUEUE without it");
     match part.available() {
         Ok(true) => feature(true, what, ""),

@@ -29,4 +29,4 @@ pub mod tc;
 
 pub use clock::BootClock;
 pub use detached::die_with_parent;
-pub use host::facts;
+pub use host::{facts, facts_in_full, traffic_control};

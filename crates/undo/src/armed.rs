@@ -15,6 +15,12 @@ impl Armed {
         Self(())
     }
 
+    /// Another for the same undo: for a part of the work that outlives the call that the first was handed to.
+    #[must_use]
+    pub const fn again(&self) -> Self {
+        Self(())
+    }
+
     /// What a process with a token tells its child, so that the child may do the change that was armed.
     pub fn hand_over(&self) -> &'static str {
         GO

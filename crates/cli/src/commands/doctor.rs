@@ -64,7 +64,7 @@ struct Check {
 
 /// Looks, and prints.
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
-    let host = squall_sys::facts();
+    let host = squall_sys::facts_in_full();
     let faults = registry().faults.iter().map(|fault| finding(fault.meta(), &host)).collect();
     let findings = Findings { squall: env!("CARGO_PKG_VERSION"), faults, checks: checks(cx), host };
     match args.output {

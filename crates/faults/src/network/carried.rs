@@ -79,21 +79,15 @@ impl Wish<'_> {
         let everything = matches!(owner, Owner::Everything);
         let (meant, _) = scope.read_peers();
         let on_loopback = scope.interface.as_deref() == Some("lo") || meant.iter().any(Peer::is_loopback);
-        let lines = if scope.include_own_line { Vec::new() } else { own_lines(&namespace, host)? };
+        let lines = if scope.include_own_line { Vec::new() } else { own_lines(&namespace)? };
         let spare_loopback = everything && !on_loopback;
         let mut job = NetworkJob { namespace, owner, scope, action: self.action.clone(), lines, spare_loopback, device: None };
-        job.device = self.device(&job, &interfaces, host, marker)?;
+        job.device = self.device(&job, &interfaces, marker)?;
         Ok(job)
     }
 
     /// The kernel's devices, where they are to carry the fault.
-    fn device(
-        &self,
-        job: &NetworkJob,
-        interfaces: &[link::Interface],
-        host: &HostFacts,
-        marker: &str,
-    ) -> Result<Option<TcUndo>, PlanError> {
+    fn device(&self, job: &NetworkJob, interfaces: &[link::Interface], marker: &str) -> Result<Option<TcUndo>, PlanError> {
         let Action::Shape { shape } = &job.action else { return Ok(None) };
         if self.mechanism == Mechanism::Nfqueue {
             return Ok(None);
@@ -105,7 +99,8 @@ impl Wish<'_> {
             if !job.owner.survives_postrouting() {
                 return Err("netem cannot tell this target's packets from others".into());
             }
-            let missing = netem::needs(shape).iter().find(|need| !host.features.get(**need).is_some_and(|f| f.available));
+            let there = squall_sys::traffic_control();
+            let missing = netem::needs(shape).iter().find(|need| !there.get(**need).is_some_and(|f| f.available));
             if let Some(missing) = missing {
                 return Err(format!("this kernel has no {missing}"));
             }
@@ -164,8 +159,7 @@ fn look(namespace: &squall_sys::netns::Namespace) -> Result<Vec<link::Interface>
     })
 }
 
-fn own_lines(namespace: &squall_sys::netns::Namespace, host: &HostFacts) -> Result<Vec<own_line::Line>, PlanError> {
-    let _ = host;
+fn own_lines(namespace: &squall_sys::netns::Namespace) -> Result<Vec<own_line::Line>, PlanError> {
     namespace.within(own_line::connections).map_err(|error| PlanError {
         message: format!("the connections that Squall is reached by cannot be listed: {error}"),
         hint: Some("a fault could cut them; `includeOwnLine: true` takes that risk".into()),
@@ -257,7 +251,8 @@ pub(super) async fn revert(undo: &NetworkUndo, armed: &Armed) -> Result<Reverted
     if let Some(cleaned) = owner::clean(armed, &undo.job.owner, &undo.job.namespace).map_err(|e| failed(e.to_string()))? {
         how += &format!("; {cleaned}");
     }
-    if let (Some(device), Some(armed)) = (undo.job.device.clone(), Armed::received(armed.hand_over().as_bytes())) {
+    if let Some(device) = undo.job.device.clone() {
+        let armed = armed.again();
         // What the device holds is given time to leave.
         let removed = blocking(move || netem::revert(&device, &armed)).await.map_err(failed)?;
         how += &format!("; {}", removed.map_err(|e| failed(e.to_string()))?);

@@ -81,8 +81,8 @@ impl Keeper {
     /// Makes the owner's sockets known: when it returns, all of them are, and new ones will be.
     pub fn start(armed: &Armed, owner: &Owner) -> Result<Self, KeepError> {
         let mut follower = match owner {
-            Owner::Processes { roots, mark } => Follower::start(token(armed)?, Whose::Processes(roots), *mark)?,
-            Owner::MarkedUser { uid, mark } => Follower::start(token(armed)?, Whose::User(*uid), *mark)?,
+            Owner::Processes { roots, mark } => Follower::start(armed.again(), Whose::Processes(roots), *mark)?,
+            Owner::MarkedUser { uid, mark } => Follower::start(armed.again(), Whose::User(*uid), *mark)?,
             _ => return Ok(Self { owner: owner.clone(), _marking: None }),
         };
         let ended = Arc::new(AtomicBool::new(false));
@@ -133,12 +133,6 @@ impl Drop for Marking {
             let _ = thread.join();
         }
     }
-}
-
-/// A token for a part of this process that outlives the call it was handed to.
-fn token(armed: &Armed) -> Result<Armed, KeepError> {
-    let received = Armed::received(armed.hand_over().as_bytes());
-    received.ok_or_else(|| KeepError::System("the token", io::Error::other("cannot be handed over")))
 }
 
 /// Whose sockets are to be marked.
