@@ -218,6 +218,14 @@ pub enum InjectError {
     Failed(String),
 }
 
+impl From<PlanError> for InjectError {
+    /// What was not to be seen when it was planned.
+    fn from(error: PlanError) -> Self {
+        let PlanError { message, hint } = error;
+        Self::Failed(hint.map_or_else(|| message.clone(), |hint| format!("{message}; {hint}")))
+    }
+}
+
 /// The target could not be looked at.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

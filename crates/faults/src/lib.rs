@@ -6,6 +6,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod carried;
 pub mod cpu;
 pub mod custom;
 pub mod dns;

@@ -9,7 +9,6 @@ use squall_engine::{
 use squall_model::Time;
 use squall_sys::conntrack::{Conntrack, Flow};
 use squall_sys::netns::Namespace;
-use squall_sys::stressor;
 use squall_undo::Armed;
 
 use super::address::Address;
@@ -17,9 +16,10 @@ use super::job::{DnsJob, Treatment};
 use super::queries::{Kind, Queries};
 use super::resolver::Listeners;
 use super::{look, nameservers};
+use crate::carried;
 use crate::network::carried::table_gone;
 use crate::network::owner::{self, Place};
-use crate::stressor::{Job, Launcher, blocking, deadline_of};
+use crate::stressor::{Job, Launcher, blocking, deadline_of, killed};
 
 /// The undo: its marker finds the resolver, its port the flows that were redirected.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct DnsUndo {
 const TRIES: usize = 16;
 
 /// A fault's wish, the same in plan and injection.
-pub(super) struct Wish<'a> {
+pub struct Wish<'a> {
     pub(super) queries: &'a Queries,
     /// Types where the user names none.
     pub(super) usually: &'static [u16],
@@ -55,9 +55,13 @@ impl Wish<'_> {
         }
         queries
     }
+}
+
+impl carried::Wish for Wish<'_> {
+    type Undo = DnsUndo;
 
     /// What would be made. Looks at the host and changes nothing.
-    pub(super) fn plan(&self, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
+    fn plan(&self, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
         let Place { namespace, .. } = owner::place(target, host)?;
         let queries = self.queries();
         let servers: Vec<String> = nameservers::of(target, &namespace).iter().map(|s| s.ip().to_string()).collect();
@@ -76,12 +80,9 @@ impl Wish<'_> {
     }
 
     /// Arms the undo and puts the fault in force.
-    pub(super) async fn inject(&self, launcher: &Launcher, target: &Target, cx: &Cx<'_, DnsUndo>) -> Result<(), InjectError> {
+    async fn inject(&self, launcher: &Launcher, target: &Target, cx: &Cx<'_, DnsUndo>) -> Result<(), InjectError> {
         let deadline = deadline_of(cx)?;
-        let Place { namespace, owner } = owner::place(target, &squall_sys::facts()).map_err(|e| match e.hint {
-            Some(hint) => InjectError::Failed(format!("{}; {hint}", e.message)),
-            None => InjectError::Failed(e.message),
-        })?;
+        let Place { namespace, owner } = owner::place(target, &squall_sys::facts())?;
         let queries = self.queries();
         let port = free_port(&namespace).map_err(|e| InjectError::Failed(port_error(&namespace, &e)))?;
         let job = DnsJob {
@@ -99,6 +100,43 @@ impl Wish<'_> {
         };
         let armed = cx.arm(&DnsUndo { marker: cx.marker.to_owned(), job: job.clone() })?;
         launcher.start(armed, cx.marker, deadline, &Job::Dns(Box::new(job)), Vec::new()).await
+    }
+
+    /// Asks for a name that matches, and looks at the answer and at the resolver's counters.
+    async fn verify(undo: &DnsUndo) -> Result<Effect, VerifyError> {
+        let undo = undo.clone();
+        let looked = blocking(move || undo.job.namespace.within(|| look::look(&undo.marker, &undo.job))).await.map_err(VerifyError)?;
+        match looked {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Effect { in_force: false, evidence: "the network namespace is gone".into() })
+            }
+            looked => looked.map_err(|e| VerifyError(format!("the resolver cannot be looked at: {e}"))),
+        }
+    }
+
+    /// Kills the resolver, and forgets the flows that were redirected to it: a client that keeps its socket is served at once.
+    async fn revert(undo: &DnsUndo, armed: &Armed) -> Result<Reverted, RevertError> {
+        let failed = |error: String| RevertError(format!("resolver {}: {error}", undo.marker));
+        let killed = killed(&undo.marker, armed).await.map_err(failed)?;
+        // Flows that are forgotten while there still are rules would be redirected again.
+        table_gone(&undo.job.namespace, &undo.marker).await.map_err(failed)?;
+        let flows = match undo.job.namespace.within(|| forget(armed, &undo.job)) {
+            Ok(flows) => flows,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(failed(format!("the redirected flows cannot be forgotten: {error}"))),
+        };
+        let cleaned = owner::clean(armed, &undo.job.owner, &undo.job.namespace).map_err(|e| failed(e.to_string()))?;
+        let mut how = match killed.as_slice() {
+            [] => format!("no resolver {} is left, nothing to end", undo.marker),
+            pids => format!("killed resolver {}, and its table with it", pids.join(", ")),
+        };
+        if flows > 0 {
+            how += &format!("; {flows} redirected flows are forgotten");
+        }
+        if let Some(cleaned) = cleaned {
+            how += &format!("; {cleaned}");
+        }
+        Ok(Reverted { how })
     }
 }
 
@@ -129,53 +167,6 @@ fn port_error(namespace: &Namespace, error: &std::io::Error) -> String {
         std::io::ErrorKind::PermissionDenied => format!("the network namespace {path} cannot be entered: {error}; run as root"),
         _ => format!("no port is free in the network namespace {path}: {error}"),
     }
-}
-
-/// Asks for a name that matches, and looks at the answer and at the resolver's counters.
-pub(super) async fn verify(undo: &DnsUndo) -> Result<Effect, VerifyError> {
-    let undo = undo.clone();
-    let looked = blocking(move || undo.job.namespace.within(|| look::look(&undo.marker, &undo.job))).await.map_err(VerifyError)?;
-    match looked {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(Effect { in_force: false, evidence: "the network namespace is gone".into() })
-        }
-        looked => looked.map_err(|e| VerifyError(format!("the resolver cannot be looked at: {e}"))),
-    }
-}
-
-/// Kills the resolver, and forgets the flows that were redirected to it: a client that keeps its socket is served at once.
-pub(super) async fn revert(undo: &DnsUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-    let failed = |error: String| RevertError(format!("resolver {}: {error}", undo.marker));
-    let mut killed = Vec::new();
-    // Again, in case one was being started meanwhile.
-    loop {
-        let dying = stressor::kill(armed, &undo.marker).map_err(|e| failed(e.to_string()))?;
-        if dying.is_empty() {
-            break;
-        }
-        killed.extend(dying.iter().map(|d| d.pid.to_string()));
-        let gone = blocking(move || dying.iter().try_for_each(stressor::Dying::wait)).await.map_err(failed)?;
-        gone.map_err(|e| failed(e.to_string()))?;
-    }
-    // Flows that are forgotten while there still are rules would be redirected again.
-    table_gone(&undo.job.namespace, &undo.marker).await.map_err(failed)?;
-    let flows = match undo.job.namespace.within(|| forget(armed, &undo.job)) {
-        Ok(flows) => flows,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(failed(format!("the redirected flows cannot be forgotten: {error}"))),
-    };
-    let cleaned = owner::clean(armed, &undo.job.owner, &undo.job.namespace).map_err(|e| failed(e.to_string()))?;
-    let mut how = match killed.as_slice() {
-        [] => format!("no resolver {} is left, nothing to end", undo.marker),
-        pids => format!("killed resolver {}, and its table with it", pids.join(", ")),
-    };
-    if flows > 0 {
-        how += &format!("; {flows} redirected flows are forgotten");
-    }
-    if let Some(cleaned) = cleaned {
-        how += &format!("; {cleaned}");
-    }
-    Ok(Reverted { how })
 }
 
 fn forget(armed: &Armed, job: &DnsJob) -> std::io::Result<usize> {

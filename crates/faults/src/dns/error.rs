@@ -2,35 +2,16 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
-use squall_undo::Armed;
+use squall_engine::{ArgError, Meta, Undone};
 
 use super::DnsUndo;
-use super::carried::{Wish, revert, verify};
+use super::carried::Wish;
 use super::job::Treatment;
 use super::queries::Queries;
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Answers queries with an error.
-#[derive(Debug, Clone, Default)]
-pub struct DnsError {
-    launcher: Launcher,
-}
-
-impl DnsError {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-
-    fn wish(args: &DnsErrorArgs) -> Wish<'_> {
-        let treatment = Treatment::Answer { code: args.answer.number() };
-        let does = format!("answered with {}", args.answer.words());
-        Wish { queries: &args.queries, usually: &[], treatment, does }
-    }
-}
+pub type DnsError = Carried<DnsErrorArgs>;
 
 /// Which error, for which queries.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -86,9 +67,9 @@ impl ErrorCode {
     }
 }
 
-impl Fault for DnsError {
-    type Args = DnsErrorArgs;
+impl Wanted for DnsErrorArgs {
     type Undo = DnsUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "dns.error",
@@ -106,23 +87,13 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &DnsErrorArgs) -> Vec<ArgError> {
-        args.queries.check()
+    fn check(&self) -> Vec<ArgError> {
+        self.queries.check()
     }
 
-    fn plan(&self, args: &DnsErrorArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        Self::wish(args).plan(target, host)
-    }
-
-    async fn inject(&self, args: &DnsErrorArgs, target: &Target, cx: &Cx<'_, DnsUndo>) -> Result<(), InjectError> {
-        Self::wish(args).inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &DnsUndo) -> Result<Effect, VerifyError> {
-        verify(undo).await
-    }
-
-    async fn revert(&self, undo: &DnsUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        revert(undo, armed).await
+    fn wish(&self, _: u64) -> Wish<'_> {
+        let treatment = Treatment::Answer { code: self.answer.number() };
+        let does = format!("answered with {}", self.answer.words());
+        Wish { queries: &self.queries, usually: &[], treatment, does }
     }
 }

@@ -2,37 +2,17 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
+use squall_engine::{ArgError, Meta, Undone};
 use squall_model::Time;
-use squall_undo::Armed;
 
 use super::DnsUndo;
-use super::carried::{Wish, revert, verify};
+use super::carried::Wish;
 use super::job::Treatment;
 use super::queries::Queries;
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Delays answers.
-#[derive(Debug, Clone, Default)]
-pub struct DnsLatency {
-    launcher: Launcher,
-}
-
-impl DnsLatency {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-
-    fn wish(args: &DnsLatencyArgs) -> Wish<'_> {
-        let treatment = Treatment::Delay { delay: args.delay.std(), jitter: args.jitter.std() };
-        let jitter = if args.jitter == Time::ZERO { String::new() } else { format!(" ± {}", args.jitter) };
-        let does = format!("answered by the real server, {}{jitter} later,", args.delay);
-        Wish { queries: &args.queries, usually: &[], treatment, does }
-    }
-}
+pub type DnsLatency = Carried<DnsLatencyArgs>;
 
 /// Which answers come later, and by how much.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -50,9 +30,9 @@ pub struct DnsLatencyArgs {
 /// The longest delay: every client has given up long before.
 const LONGEST: Time = Time::from_secs(60);
 
-impl Fault for DnsLatency {
-    type Args = DnsLatencyArgs;
+impl Wanted for DnsLatencyArgs {
     type Undo = DnsUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "dns.latency",
@@ -70,32 +50,23 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &DnsLatencyArgs) -> Vec<ArgError> {
-        let mut errors = args.queries.check();
-        if args.delay == Time::ZERO || args.delay > LONGEST {
+    fn check(&self) -> Vec<ArgError> {
+        let mut errors = self.queries.check();
+        if self.delay == Time::ZERO || self.delay > LONGEST {
             let message = format!("a delay is from more than 0 to {LONGEST}");
             errors.push(ArgError::field("delay", message, Some("for no answer at all there is `dns.timeout`".to_owned())));
         }
-        if args.jitter > args.delay {
-            let message = format!("a jitter of {} is more than the delay of {}", args.jitter, args.delay);
+        if self.jitter > self.delay {
+            let message = format!("a jitter of {} is more than the delay of {}", self.jitter, self.delay);
             errors.push(ArgError::field("jitter", message, Some("no answer can come before its query: write less".to_owned())));
         }
         errors
     }
 
-    fn plan(&self, args: &DnsLatencyArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        Self::wish(args).plan(target, host)
-    }
-
-    async fn inject(&self, args: &DnsLatencyArgs, target: &Target, cx: &Cx<'_, DnsUndo>) -> Result<(), InjectError> {
-        Self::wish(args).inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &DnsUndo) -> Result<Effect, VerifyError> {
-        verify(undo).await
-    }
-
-    async fn revert(&self, undo: &DnsUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        revert(undo, armed).await
+    fn wish(&self, _: u64) -> Wish<'_> {
+        let treatment = Treatment::Delay { delay: self.delay.std(), jitter: self.jitter.std() };
+        let jitter = if self.jitter == Time::ZERO { String::new() } else { format!(" ± {}", self.jitter) };
+        let does = format!("answered by the real server, {}{jitter} later,", self.delay);
+        Wish { queries: &self.queries, usually: &[], treatment, does }
     }
 }

@@ -4,38 +4,17 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
+use squall_engine::{ArgError, Meta, Undone};
 use squall_model::{Path, Time};
-use squall_undo::Armed;
 
 use super::DnsUndo;
-use super::carried::{WITH_ADDRESSES, Wish, check_ttl, revert, seconds, ttl, verify};
+use super::carried::{WITH_ADDRESSES, Wish, check_ttl, seconds, ttl};
 use super::job::Treatment;
 use super::queries::Queries;
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Answers queries with addresses that are drawn anew for each answer.
-#[derive(Debug, Clone, Default)]
-pub struct DnsRandom {
-    launcher: Launcher,
-}
-
-impl DnsRandom {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-
-    fn wish(args: &DnsRandomArgs) -> Wish<'_> {
-        let texts: Vec<&str> = if args.from.is_empty() { DOCUMENTATION.to_vec() } else { args.from.iter().map(String::as_str).collect() };
-        let treatment =
-            Treatment::Random { blocks: texts.iter().filter_map(|b| block(b)).collect(), count: args.count, ttl: seconds(args.ttl) };
-        let does = format!("answered with random addresses out of {}", texts.join(", "));
-        Wish { queries: &args.queries, usually: WITH_ADDRESSES, treatment, does }
-    }
-}
+pub type DnsRandom = Carried<DnsRandomArgs>;
 
 /// Which queries, and out of which addresses their answers are drawn.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -72,9 +51,9 @@ fn block(text: &str) -> Option<(IpAddr, u8)> {
     (bits <= most).then_some((address, bits))
 }
 
-impl Fault for DnsRandom {
-    type Args = DnsRandomArgs;
+impl Wanted for DnsRandomArgs {
     type Undo = DnsUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "dns.random",
@@ -92,37 +71,29 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &DnsRandomArgs) -> Vec<ArgError> {
-        let mut errors = args.queries.check();
-        for (i, text) in args.from.iter().enumerate() {
+    fn check(&self) -> Vec<ArgError> {
+        let mut errors = self.queries.check();
+        for (i, text) in self.from.iter().enumerate() {
             if block(text).is_none() {
                 let hint = Some("write it like `10.1.0.0/16`, `fd00::/64`, or a single address".to_owned());
                 errors.push(ArgError { path: Path::default().key("from").index(i), message: format!("`{text}` is no CIDR block"), hint });
             }
         }
-        if !(1..=16).contains(&args.count) {
+        if !(1..=16).contains(&self.count) {
             errors.push(ArgError::field("count", "an answer has 1 to 16 addresses", Some("write `count: 1`, or leave it out".to_owned())));
         }
-        if let Some(error) = check_ttl(args.ttl) {
+        if let Some(error) = check_ttl(self.ttl) {
             errors.push(error);
         }
         errors
     }
 
-    fn plan(&self, args: &DnsRandomArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        Self::wish(args).plan(target, host)
-    }
-
-    async fn inject(&self, args: &DnsRandomArgs, target: &Target, cx: &Cx<'_, DnsUndo>) -> Result<(), InjectError> {
-        Self::wish(args).inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &DnsUndo) -> Result<Effect, VerifyError> {
-        verify(undo).await
-    }
-
-    async fn revert(&self, undo: &DnsUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        revert(undo, armed).await
+    fn wish(&self, _: u64) -> Wish<'_> {
+        let texts: Vec<&str> = if self.from.is_empty() { DOCUMENTATION.to_vec() } else { self.from.iter().map(String::as_str).collect() };
+        let treatment =
+            Treatment::Random { blocks: texts.iter().filter_map(|b| block(b)).collect(), count: self.count, ttl: seconds(self.ttl) };
+        let does = format!("answered with random addresses out of {}", texts.join(", "));
+        Wish { queries: &self.queries, usually: WITH_ADDRESSES, treatment, does }
     }
 }
 

@@ -2,34 +2,16 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
-use squall_undo::Armed;
+use squall_engine::{ArgError, Meta, Undone};
 
 use super::DnsUndo;
-use super::carried::{Wish, revert, verify};
+use super::carried::Wish;
 use super::job::Treatment;
 use super::queries::Queries;
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Leaves queries without an answer.
-#[derive(Debug, Clone, Default)]
-pub struct DnsTimeout {
-    launcher: Launcher,
-}
-
-impl DnsTimeout {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-
-    fn wish(args: &DnsTimeoutArgs) -> Wish<'_> {
-        let (treatment, does) = (Treatment::Silence, "left without an answer".to_owned());
-        Wish { queries: &args.queries, usually: &[], treatment, does }
-    }
-}
+pub type DnsTimeout = Carried<DnsTimeoutArgs>;
 
 /// Which queries stay without an answer. A connection over TCP is accepted and stays open.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -39,9 +21,9 @@ pub struct DnsTimeoutArgs {
     pub queries: Queries,
 }
 
-impl Fault for DnsTimeout {
-    type Args = DnsTimeoutArgs;
+impl Wanted for DnsTimeoutArgs {
     type Undo = DnsUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "dns.timeout",
@@ -59,23 +41,12 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &DnsTimeoutArgs) -> Vec<ArgError> {
-        args.queries.check()
+    fn check(&self) -> Vec<ArgError> {
+        self.queries.check()
     }
 
-    fn plan(&self, args: &DnsTimeoutArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        Self::wish(args).plan(target, host)
-    }
-
-    async fn inject(&self, args: &DnsTimeoutArgs, target: &Target, cx: &Cx<'_, DnsUndo>) -> Result<(), InjectError> {
-        Self::wish(args).inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &DnsUndo) -> Result<Effect, VerifyError> {
-        verify(undo).await
-    }
-
-    async fn revert(&self, undo: &DnsUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        revert(undo, armed).await
+    fn wish(&self, _: u64) -> Wish<'_> {
+        let (treatment, does) = (Treatment::Silence, "left without an answer".to_owned());
+        Wish { queries: &self.queries, usually: &[], treatment, does }
     }
 }

@@ -4,41 +4,18 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
+use squall_engine::{ArgError, Meta, Undone};
 use squall_model::Time;
-use squall_undo::Armed;
 
 use super::DnsUndo;
 use super::address::Address;
-use super::carried::{WITH_ADDRESSES, Wish, check_ttl, list, revert, seconds, ttl, verify};
+use super::carried::{WITH_ADDRESSES, Wish, check_ttl, list, seconds, ttl};
 use super::job::Treatment;
 use super::queries::Queries;
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Answers queries with addresses that the user gives.
-#[derive(Debug, Clone, Default)]
-pub struct DnsWrongAnswer {
-    launcher: Launcher,
-}
-
-impl DnsWrongAnswer {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-
-    fn wish(args: &DnsWrongAnswerArgs) -> Wish<'_> {
-        let treatment = Treatment::Addresses {
-            v4: args.a.iter().map(|address| address.0).collect(),
-            v6: args.aaaa.iter().map(|address| address.0).collect(),
-            ttl: seconds(args.ttl),
-        };
-        let does = format!("answered with A {}, AAAA {}", list(&args.a), list(&args.aaaa));
-        Wish { queries: &args.queries, usually: WITH_ADDRESSES, treatment, does }
-    }
-}
+pub type DnsWrongAnswer = Carried<DnsWrongAnswerArgs>;
 
 /// Which addresses, for which queries.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -60,9 +37,9 @@ pub struct DnsWrongAnswerArgs {
 /// The most addresses of a type: with IPv6 and the longest name that is just within a message.
 const MOST: usize = 1000;
 
-impl Fault for DnsWrongAnswer {
-    type Args = DnsWrongAnswerArgs;
+impl Wanted for DnsWrongAnswerArgs {
     type Undo = DnsUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "dns.wrong-answer",
@@ -80,36 +57,30 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &DnsWrongAnswerArgs) -> Vec<ArgError> {
-        let mut errors = args.queries.check();
-        if args.a.is_empty() && args.aaaa.is_empty() {
+    fn check(&self) -> Vec<ArgError> {
+        let mut errors = self.queries.check();
+        if self.a.is_empty() && self.aaaa.is_empty() {
             let hint = "write addresses such as `a: [192.0.2.1]`; for no data at all there is `dns.error` with `answer: noData`";
             errors.push(ArgError::field("a", "no address at all", Some(hint.to_owned())));
         }
-        for (name, count) in [("a", args.a.len()), ("aaaa", args.aaaa.len())] {
+        for (name, count) in [("a", self.a.len()), ("aaaa", self.aaaa.len())] {
             if count > MOST {
                 errors.push(ArgError::field(name, format!("{count} addresses are more than {MOST}"), Some("give fewer".to_owned())));
             }
         }
-        if let Some(error) = check_ttl(args.ttl) {
+        if let Some(error) = check_ttl(self.ttl) {
             errors.push(error);
         }
         errors
     }
 
-    fn plan(&self, args: &DnsWrongAnswerArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        Self::wish(args).plan(target, host)
-    }
-
-    async fn inject(&self, args: &DnsWrongAnswerArgs, target: &Target, cx: &Cx<'_, DnsUndo>) -> Result<(), InjectError> {
-        Self::wish(args).inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &DnsUndo) -> Result<Effect, VerifyError> {
-        verify(undo).await
-    }
-
-    async fn revert(&self, undo: &DnsUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        revert(undo, armed).await
+    fn wish(&self, _: u64) -> Wish<'_> {
+        let treatment = Treatment::Addresses {
+            v4: self.a.iter().map(|address| address.0).collect(),
+            v6: self.aaaa.iter().map(|address| address.0).collect(),
+            ttl: seconds(self.ttl),
+        };
+        let does = format!("answered with A {}, AAAA {}", list(&self.a), list(&self.aaaa));
+        Wish { queries: &self.queries, usually: WITH_ADDRESSES, treatment, does }
     }
 }

@@ -2,33 +2,20 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
-use squall_undo::Armed;
+use squall_engine::{ArgError, Meta, Undone};
 
 use squall_model::Bytes;
 
-use super::carried::{self, NetworkUndo, Wish};
+use super::carried::{NetworkUndo, Wish};
 use super::holding::limit;
 use super::job::{Action, Mechanism};
 use super::rate::NetworkRate;
 use super::scope::{Direction, Scope};
 use super::shape::{Rate, Shape};
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Narrows the line.
-#[derive(Debug, Clone, Default)]
-pub struct Bandwidth {
-    launcher: Launcher,
-}
-
-impl Bandwidth {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-}
+pub type Bandwidth = Carried<BandwidthArgs>;
 
 /// How much.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -51,24 +38,12 @@ pub struct BandwidthArgs {
     pub mechanism: Mechanism,
 }
 
-impl BandwidthArgs {
-    fn wish(&self, seed: u64) -> Wish<'_> {
-        let bytes_per_second = self.rate.0;
-        let burst = self.burst.map_or_else(|| (bytes_per_second / 100).max(2 * LARGEST), |b| b.0);
-        let rate = Rate { bytes_per_second, burst };
-        let limit = self.limit.unwrap_or_else(|| limit(std::time::Duration::ZERO, Some(rate)));
-        let shape = Shape { rate: Some(rate), limit, seed, ..Shape::default() };
-        let action = Action::Shape { shape: Box::new(shape) };
-        Wish { scope: &self.scope, usually: Direction::Out, action, mechanism: self.mechanism }
-    }
-}
-
 /// Bytes of a full packet on Ethernet.
 const LARGEST: u64 = 1514;
 
-impl Fault for Bandwidth {
-    type Args = BandwidthArgs;
+impl Wanted for BandwidthArgs {
     type Undo = NetworkUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "network.bandwidth",
@@ -86,38 +61,32 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &BandwidthArgs) -> Vec<ArgError> {
-        let mut errors = args.scope.check();
+    fn check(&self) -> Vec<ArgError> {
+        let mut errors = self.scope.check();
         let error = |name: &str, message: &str, hint: &str| ArgError::field(name, message, Some(hint.to_owned()));
-        if args.rate.0 < 100 {
+        if self.rate.0 < 100 {
             errors.push(error(
                 "rate",
                 "less than 800 bit/s passes nothing",
                 "write a rate such as `1Mbit/s`; `network.partition` cuts the line",
             ));
         }
-        if args.burst.is_some_and(|burst| burst.0 < LARGEST) {
+        if self.burst.is_some_and(|burst| burst.0 < LARGEST) {
             errors.push(error("burst", "no full packet would ever pass", "write 1514B or more"));
         }
-        if args.limit == Some(0) {
+        if self.limit == Some(0) {
             errors.push(error("limit", "no packet could wait", "leave it out, or write a number of packets"));
         }
         errors
     }
 
-    fn plan(&self, args: &BandwidthArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        args.wish(0).plan(target, host)
-    }
-
-    async fn inject(&self, args: &BandwidthArgs, target: &Target, cx: &Cx<'_, NetworkUndo>) -> Result<(), InjectError> {
-        args.wish(cx.seed).inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &NetworkUndo) -> Result<Effect, VerifyError> {
-        carried::verify(undo).await
-    }
-
-    async fn revert(&self, undo: &NetworkUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        carried::revert(undo, armed).await
+    fn wish(&self, seed: u64) -> Wish<'_> {
+        let bytes_per_second = self.rate.0;
+        let burst = self.burst.map_or_else(|| (bytes_per_second / 100).max(2 * LARGEST), |b| b.0);
+        let rate = Rate { bytes_per_second, burst };
+        let limit = self.limit.unwrap_or_else(|| limit(std::time::Duration::ZERO, Some(rate)));
+        let shape = Shape { rate: Some(rate), limit, seed, ..Shape::default() };
+        let action = Action::Shape { shape: Box::new(shape) };
+        Wish { scope: &self.scope, usually: Direction::Out, action, mechanism: self.mechanism }
     }
 }

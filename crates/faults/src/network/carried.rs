@@ -14,7 +14,8 @@ use super::owner::{self, Owner, Place};
 use super::rules::{self, Queues};
 use super::scope::{Direction, Peer, Scope};
 use super::{carrier, describe, own_line, own_packet};
-use crate::stressor::{Job, Launcher, blocking, deadline_of};
+use crate::carried;
+use crate::stressor::{Job, Launcher, blocking, deadline_of, killed};
 
 /// The undo: its marker finds the carrier, the rest is for whoever verifies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +39,7 @@ const MOMENT: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A fault's wish, the same in plan and injection.
-pub(super) struct Wish<'a> {
+pub struct Wish<'a> {
     pub(super) scope: &'a Scope,
     /// Which way where the user says nothing.
     pub(super) usually: Direction,
@@ -47,28 +48,6 @@ pub(super) struct Wish<'a> {
 }
 
 impl Wish<'_> {
-    /// What would be made, rule by rule. Looks at the host and changes nothing.
-    pub(super) fn plan(&self, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        let job = self.job(target, host, "squall-<run>-<n>")?;
-        let (from_names, _) = job.scope.read_peers();
-        let queues = Queues { served: 1, unheard: 2 };
-        let table = rules::table("squall-<run>-<n>", &job, &Resolved::default(), &[], queues, None);
-        let names: Vec<&str> =
-            from_names.iter().filter_map(|p| if let Peer::Host(name) = p { Some(name.as_str()) } else { None }).collect();
-        let mut mechanism = describe::mechanism(&job, &table);
-        if !names.is_empty() {
-            mechanism += &format!("; {} looked up at the start and every 5 s", names.join(", "));
-        }
-        let undo = match job.device {
-            None => {
-                "the kernel takes table and queue away with the child that owns them; it dies with Squall, and ends by itself at the end of `for`"
-            }
-            Some(_) => "the child dies with Squall; filter and ifb device are removed by the run, the watchdog or `squall recover`",
-        };
-        let change = PlannedChange { what: describe::what(&job, target), mechanism, undo: undo.to_owned() };
-        Ok(Plan { changes: vec![change], claims: Vec::new(), irreversible: false })
-    }
-
     fn job(&self, target: &Target, host: &HostFacts, marker: &str) -> Result<NetworkJob, PlanError> {
         check_host(&self.action, host)?;
         let Place { namespace, owner } = owner::place(target, host)?;
@@ -122,20 +101,76 @@ impl Wish<'_> {
             Err(message) => Err(PlanError { message, hint: Some("leave `mechanism` out: the queue serves every scope".into()) }),
         }
     }
+}
+
+impl carried::Wish for Wish<'_> {
+    type Undo = NetworkUndo;
+
+    /// What would be made, rule by rule. Looks at the host and changes nothing.
+    fn plan(&self, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
+        let job = self.job(target, host, "squall-<run>-<n>")?;
+        let (from_names, _) = job.scope.read_peers();
+        let queues = Queues { served: 1, unheard: 2 };
+        let table = rules::table("squall-<run>-<n>", &job, &Resolved::default(), &[], queues, None);
+        let names: Vec<&str> =
+            from_names.iter().filter_map(|p| if let Peer::Host(name) = p { Some(name.as_str()) } else { None }).collect();
+        let mut mechanism = describe::mechanism(&job, &table);
+        if !names.is_empty() {
+            mechanism += &format!("; {} looked up at the start and every 5 s", names.join(", "));
+        }
+        let undo = match job.device {
+            None => {
+                "the kernel takes table and queue away with the child that owns them; it dies with Squall, and ends by itself at the end of `for`"
+            }
+            Some(_) => "the child dies with Squall; filter and ifb device are removed by the run, the watchdog or `squall recover`",
+        };
+        let change = PlannedChange { what: describe::what(&job, target), mechanism, undo: undo.to_owned() };
+        Ok(Plan { changes: vec![change], claims: Vec::new(), irreversible: false })
+    }
 
     /// Looks everything up, arms the undo, and puts the fault in force.
-    pub(super) async fn inject(&self, launcher: &Launcher, target: &Target, cx: &Cx<'_, NetworkUndo>) -> Result<(), InjectError> {
+    async fn inject(&self, launcher: &Launcher, target: &Target, cx: &Cx<'_, NetworkUndo>) -> Result<(), InjectError> {
         let deadline = deadline_of(cx)?;
         let host = squall_sys::facts();
-        let job = self.job(target, &host, cx.marker).map_err(|e| match e.hint {
-            Some(hint) => InjectError::Failed(format!("{}; {hint}", e.message)),
-            None => InjectError::Failed(e.message),
-        })?;
+        let job = self.job(target, &host, cx.marker)?;
         // A name that nobody knows is an error before anything is touched.
         let names = job.clone();
         blocking(move || carrier::look_up(&names)).await.map_err(InjectError::Failed)?.map_err(InjectError::Failed)?;
         let armed = cx.arm(&NetworkUndo { marker: cx.marker.to_owned(), job: job.clone() })?;
         launcher.start(armed, cx.marker, deadline, &Job::Network(Box::new(job)), Vec::new()).await
+    }
+
+    /// Whether packets are caught: the kernel's counters of the rules, with a packet of its own where nothing else passes.
+    async fn verify(undo: &NetworkUndo) -> Result<Effect, VerifyError> {
+        let undo = undo.clone();
+        blocking(move || looked(&undo)).await.map_err(VerifyError)?.map_err(|e| VerifyError(format!("the table cannot be read: {e}")))
+    }
+
+    /// Ends the carrier, so that nothing it held is lost; kills it if it does not; and removes the devices.
+    async fn revert(undo: &NetworkUndo, armed: &Armed) -> Result<Reverted, RevertError> {
+        let marker = &undo.marker;
+        let failed = |error: String| RevertError(format!("carrier {marker}: {error}"));
+        let asked = stressor::ask(armed, marker).map_err(|e| failed(e.to_string()))?;
+        let waited = blocking(move || asked.iter().map(|d| (d.pid, d.wait_for(LETS_GO_WITHIN).is_ok())).collect::<Vec<_>>());
+        let asked = waited.await.map_err(failed)?;
+        let mut how = match asked.first() {
+            None => format!("no carrier {marker} is left, nothing to do"),
+            Some((pid, true)) => format!("ended carrier {pid}, and its table with it"),
+            Some((pid, false)) => format!("killed carrier {pid}, and its table with it"),
+        };
+        // Again, in case one was being started meanwhile, and for one that did not listen.
+        killed(marker, armed).await.map_err(failed)?;
+        table_gone(&undo.job.namespace, marker).await.map_err(failed)?;
+        if let Some(cleaned) = owner::clean(armed, &undo.job.owner, &undo.job.namespace).map_err(|e| failed(e.to_string()))? {
+            how += &format!("; {cleaned}");
+        }
+        if let Some(device) = undo.job.device.clone() {
+            let armed = armed.again();
+            // What the device holds is given time to leave.
+            let removed = blocking(move || netem::revert(&device, &armed)).await.map_err(failed)?;
+            how += &format!("; {}", removed.map_err(|e| failed(e.to_string()))?);
+        }
+        Ok(Reverted { how })
     }
 }
 
@@ -189,12 +224,6 @@ fn check_own_address(scope: &Scope, interfaces: &[link::Interface]) -> Result<()
     }
 }
 
-/// Whether packets are caught: the kernel's counters of the rules, with a packet of its own where nothing else passes.
-pub(super) async fn verify(undo: &NetworkUndo) -> Result<Effect, VerifyError> {
-    let undo = undo.clone();
-    blocking(move || looked(&undo)).await.map_err(VerifyError)?.map_err(|e| VerifyError(format!("the table cannot be read: {e}")))
-}
-
 fn looked(undo: &NetworkUndo) -> std::io::Result<Effect> {
     let table = &undo.marker;
     let end = squall_sys::cpu_time::monotonic() + PACKETS_WITHIN;
@@ -224,40 +253,6 @@ fn looked(undo: &NetworkUndo) -> std::io::Result<Effect> {
         }
         std::thread::sleep(LOOK);
     }
-}
-
-/// Ends the carrier, so that nothing it held is lost; kills it if it does not; and removes the devices.
-pub(super) async fn revert(undo: &NetworkUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-    let marker = &undo.marker;
-    let failed = |error: String| RevertError(format!("carrier {marker}: {error}"));
-    let asked = stressor::ask(armed, marker).map_err(|e| failed(e.to_string()))?;
-    let waited = blocking(move || asked.iter().map(|d| (d.pid, d.wait_for(LETS_GO_WITHIN).is_ok())).collect::<Vec<_>>());
-    let asked = waited.await.map_err(failed)?;
-    let mut how = match asked.first() {
-        None => format!("no carrier {marker} is left, nothing to do"),
-        Some((pid, true)) => format!("ended carrier {pid}, and its table with it"),
-        Some((pid, false)) => format!("killed carrier {pid}, and its table with it"),
-    };
-    // Again, in case one was being started meanwhile, and for one that did not listen.
-    loop {
-        let dying = stressor::kill(armed, marker).map_err(|e| failed(e.to_string()))?;
-        if dying.is_empty() {
-            break;
-        }
-        let gone = blocking(move || dying.iter().try_for_each(stressor::Dying::wait)).await.map_err(failed)?;
-        gone.map_err(|e| failed(e.to_string()))?;
-    }
-    table_gone(&undo.job.namespace, marker).await.map_err(failed)?;
-    if let Some(cleaned) = owner::clean(armed, &undo.job.owner, &undo.job.namespace).map_err(|e| failed(e.to_string()))? {
-        how += &format!("; {cleaned}");
-    }
-    if let Some(device) = undo.job.device.clone() {
-        let armed = armed.again();
-        // What the device holds is given time to leave.
-        let removed = blocking(move || netem::revert(&device, &armed)).await.map_err(failed)?;
-        how += &format!("; {}", removed.map_err(|e| failed(e.to_string()))?);
-    }
-    Ok(Reverted { how })
 }
 
 /// Waits until the table of a carrier that has ended is gone, as the kernel takes it away a moment after the process.

@@ -2,32 +2,19 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
-use squall_undo::Armed;
+use squall_engine::{ArgError, Meta, Undone};
 
 use squall_model::Percent;
 
-use super::carried::{self, NetworkUndo, Wish};
+use super::carried::{NetworkUndo, Wish};
 use super::holding::{check_correlation, check_share, limit, share};
 use super::job::{Action, Mechanism};
 use super::scope::{Direction, Scope};
 use super::shape::Shape;
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Flips a bit of packets.
-#[derive(Debug, Clone, Default)]
-pub struct Corrupt {
-    launcher: Launcher,
-}
-
-impl Corrupt {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-}
+pub type Corrupt = Carried<CorruptArgs>;
 
 /// Which packets.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -46,18 +33,9 @@ pub struct CorruptArgs {
     pub mechanism: Mechanism,
 }
 
-impl CorruptArgs {
-    fn wish(&self, seed: u64) -> Wish<'_> {
-        let share = share(self.percent, self.correlation);
-        let shape = Shape { corrupt: Some(share), limit: limit(std::time::Duration::ZERO, None), seed, ..Shape::default() };
-        let action = Action::Shape { shape: Box::new(shape) };
-        Wish { scope: &self.scope, usually: Direction::Out, action, mechanism: self.mechanism }
-    }
-}
-
-impl Fault for Corrupt {
-    type Args = CorruptArgs;
+impl Wanted for CorruptArgs {
     type Undo = NetworkUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "network.corrupt",
@@ -75,26 +53,17 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &CorruptArgs) -> Vec<ArgError> {
-        let mut errors = args.scope.check();
-        errors.extend(check_share("percent", args.percent));
-        errors.extend(check_correlation(args.correlation));
+    fn check(&self) -> Vec<ArgError> {
+        let mut errors = self.scope.check();
+        errors.extend(check_share("percent", self.percent));
+        errors.extend(check_correlation(self.correlation));
         errors
     }
 
-    fn plan(&self, args: &CorruptArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        args.wish(0).plan(target, host)
-    }
-
-    async fn inject(&self, args: &CorruptArgs, target: &Target, cx: &Cx<'_, NetworkUndo>) -> Result<(), InjectError> {
-        args.wish(cx.seed).inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &NetworkUndo) -> Result<Effect, VerifyError> {
-        carried::verify(undo).await
-    }
-
-    async fn revert(&self, undo: &NetworkUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        carried::revert(undo, armed).await
+    fn wish(&self, seed: u64) -> Wish<'_> {
+        let share = share(self.percent, self.correlation);
+        let shape = Shape { corrupt: Some(share), limit: limit(std::time::Duration::ZERO, None), seed, ..Shape::default() };
+        let action = Action::Shape { shape: Box::new(shape) };
+        Wish { scope: &self.scope, usually: Direction::Out, action, mechanism: self.mechanism }
     }
 }

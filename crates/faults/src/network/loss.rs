@@ -2,32 +2,19 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
-use squall_undo::Armed;
+use squall_engine::{ArgError, Meta, Undone};
 
 use squall_model::Percent;
 
-use super::carried::{self, NetworkUndo, Wish};
+use super::carried::{NetworkUndo, Wish};
 use super::holding::{check_correlation, check_share, limit, share};
 use super::job::{Action, Mechanism};
 use super::scope::{Direction, Scope};
 use super::shape::{Loss, Shape};
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Loses packets.
-#[derive(Debug, Clone, Default)]
-pub struct NetworkLoss {
-    launcher: Launcher,
-}
-
-impl NetworkLoss {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-}
+pub type NetworkLoss = Carried<NetworkLossArgs>;
 
 /// Which packets: `percent`, or `bursts`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -76,30 +63,9 @@ fn none() -> Percent {
     Percent(0.0)
 }
 
-impl NetworkLossArgs {
-    fn wish(&self, seed: u64) -> Wish<'_> {
-        let shape = |loss| Box::new(Shape { loss: Some(loss), limit: limit(std::time::Duration::ZERO, None), seed, ..Shape::default() });
-        let percent = self.percent.unwrap_or(none());
-        let action = match (&self.bursts, self.correlation) {
-            (Some(bursts), _) => Action::Shape {
-                shape: shape(Loss::GilbertElliott {
-                    p: bursts.enter.share(),
-                    r: bursts.leave.share(),
-                    bad: bursts.lost_within.share(),
-                    good: bursts.lost_outside.share(),
-                }),
-            },
-            // The kernel does it by itself, at no cost.
-            (None, None) if self.mechanism == Mechanism::Auto => Action::Lose { probability: percent.share() },
-            (None, correlation) => Action::Shape { shape: shape(Loss::Random(share(percent, correlation))) },
-        };
-        Wish { scope: &self.scope, usually: Direction::Out, action, mechanism: self.mechanism }
-    }
-}
-
-impl Fault for NetworkLoss {
-    type Args = NetworkLossArgs;
+impl Wanted for NetworkLossArgs {
     type Undo = NetworkUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "network.loss",
@@ -117,10 +83,10 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &NetworkLossArgs) -> Vec<ArgError> {
-        let mut errors = args.scope.check();
+    fn check(&self) -> Vec<ArgError> {
+        let mut errors = self.scope.check();
         let error = |name: &str, message: &str, hint: &str| ArgError::field(name, message, Some(hint.to_owned()));
-        match (&args.percent, &args.bursts) {
+        match (&self.percent, &self.bursts) {
             (None, None) => errors.push(error("percent", "neither `percent` nor `bursts` says what is lost", "write `percent: 5%`")),
             (Some(_), Some(_)) => errors.push(error("bursts", "`percent` and `bursts` are two models of loss", "write one of them")),
             (Some(percent), None) => errors.extend(check_share("percent", *percent)),
@@ -132,26 +98,29 @@ for: 30s
             }
             (None, Some(_)) => {}
         }
-        if args.correlation.is_some() && args.bursts.is_some() {
+        if self.correlation.is_some() && self.bursts.is_some() {
             errors.push(error("correlation", "it belongs to `percent`; bursts have their own", "leave it out"));
         }
-        errors.extend(check_correlation(args.correlation));
+        errors.extend(check_correlation(self.correlation));
         errors
     }
 
-    fn plan(&self, args: &NetworkLossArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        args.wish(0).plan(target, host)
-    }
-
-    async fn inject(&self, args: &NetworkLossArgs, target: &Target, cx: &Cx<'_, NetworkUndo>) -> Result<(), InjectError> {
-        args.wish(cx.seed).inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &NetworkUndo) -> Result<Effect, VerifyError> {
-        carried::verify(undo).await
-    }
-
-    async fn revert(&self, undo: &NetworkUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        carried::revert(undo, armed).await
+    fn wish(&self, seed: u64) -> Wish<'_> {
+        let shape = |loss| Box::new(Shape { loss: Some(loss), limit: limit(std::time::Duration::ZERO, None), seed, ..Shape::default() });
+        let percent = self.percent.unwrap_or(none());
+        let action = match (&self.bursts, self.correlation) {
+            (Some(bursts), _) => Action::Shape {
+                shape: shape(Loss::GilbertElliott {
+                    p: bursts.enter.share(),
+                    r: bursts.leave.share(),
+                    bad: bursts.lost_within.share(),
+                    good: bursts.lost_outside.share(),
+                }),
+            },
+            // The kernel does it by itself, at no cost.
+            (None, None) if self.mechanism == Mechanism::Auto => Action::Lose { probability: percent.share() },
+            (None, correlation) => Action::Shape { shape: shape(Loss::Random(share(percent, correlation))) },
+        };
+        Wish { scope: &self.scope, usually: Direction::Out, action, mechanism: self.mechanism }
     }
 }

@@ -2,28 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
-use squall_undo::Armed;
+use squall_engine::{ArgError, Meta, Undone};
 
-use super::carried::{self, NetworkUndo, Wish};
+use super::carried::{NetworkUndo, Wish};
 use super::job::{Action, Mechanism};
 use super::scope::{Direction, Scope};
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Cuts the line.
-#[derive(Debug, Clone, Default)]
-pub struct Partition {
-    launcher: Launcher,
-}
-
-impl Partition {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-}
+pub type Partition = Carried<PartitionArgs>;
 
 /// What is cut.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -34,16 +21,9 @@ pub struct PartitionArgs {
     pub scope: Scope,
 }
 
-impl PartitionArgs {
-    fn wish(&self) -> Wish<'_> {
-        let action = Action::Cut;
-        Wish { scope: &self.scope, usually: Direction::Both, action, mechanism: Mechanism::Auto }
-    }
-}
-
-impl Fault for Partition {
-    type Args = PartitionArgs;
+impl Wanted for PartitionArgs {
     type Undo = NetworkUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "network.partition",
@@ -61,23 +41,12 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &PartitionArgs) -> Vec<ArgError> {
-        args.scope.check()
+    fn check(&self) -> Vec<ArgError> {
+        self.scope.check()
     }
 
-    fn plan(&self, args: &PartitionArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        args.wish().plan(target, host)
-    }
-
-    async fn inject(&self, args: &PartitionArgs, target: &Target, cx: &Cx<'_, NetworkUndo>) -> Result<(), InjectError> {
-        args.wish().inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &NetworkUndo) -> Result<Effect, VerifyError> {
-        carried::verify(undo).await
-    }
-
-    async fn revert(&self, undo: &NetworkUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        carried::revert(undo, armed).await
+    fn wish(&self, _: u64) -> Wish<'_> {
+        let action = Action::Cut;
+        Wish { scope: &self.scope, usually: Direction::Both, action, mechanism: Mechanism::Auto }
     }
 }

@@ -2,28 +2,15 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
-use squall_undo::Armed;
+use squall_engine::{ArgError, Meta, Undone};
 
-use super::carried::{self, NetworkUndo, Wish};
+use super::carried::{NetworkUndo, Wish};
 use super::job::{Action, Mechanism};
 use super::scope::{Direction, Protocol, Scope};
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 
 /// Leads TCP connections to a fault proxy.
-#[derive(Debug, Clone, Default)]
-pub struct Redirect {
-    launcher: Launcher,
-}
-
-impl Redirect {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-}
+pub type Redirect = Carried<RedirectArgs>;
 
 /// What is led where.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -38,16 +25,9 @@ pub struct RedirectArgs {
     pub scope: Scope,
 }
 
-impl RedirectArgs {
-    fn wish(&self) -> Wish<'_> {
-        let action = Action::Redirect { port: self.to };
-        Wish { scope: &self.scope, usually: Direction::Out, action, mechanism: Mechanism::Auto }
-    }
-}
-
-impl Fault for Redirect {
-    type Args = RedirectArgs;
+impl Wanted for RedirectArgs {
     type Undo = NetworkUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "network.redirect",
@@ -65,16 +45,16 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &RedirectArgs) -> Vec<ArgError> {
-        let mut errors = args.scope.check();
-        if args.to == 0 {
+    fn check(&self) -> Vec<ArgError> {
+        let mut errors = self.scope.check();
+        if self.to == 0 {
             errors.push(ArgError::field(
                 "to",
                 "port 0 is no port",
                 Some("write the port of `squall proxy --upstream original`".to_owned()),
             ));
         }
-        if !matches!(args.scope.protocol, Protocol::Any | Protocol::Tcp) {
+        if !matches!(self.scope.protocol, Protocol::Any | Protocol::Tcp) {
             let path = squall_model::Path::default().key("scope").key("protocol");
             let message = "the fault proxy serves TCP".to_owned();
             errors.push(ArgError { path, message, hint: Some("leave it out, or write `tcp`".into()) });
@@ -82,19 +62,8 @@ for: 30s
         errors
     }
 
-    fn plan(&self, args: &RedirectArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        args.wish().plan(target, host)
-    }
-
-    async fn inject(&self, args: &RedirectArgs, target: &Target, cx: &Cx<'_, NetworkUndo>) -> Result<(), InjectError> {
-        args.wish().inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &NetworkUndo) -> Result<Effect, VerifyError> {
-        carried::verify(undo).await
-    }
-
-    async fn revert(&self, undo: &NetworkUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        carried::revert(undo, armed).await
+    fn wish(&self, _: u64) -> Wish<'_> {
+        let action = Action::Redirect { port: self.to };
+        Wish { scope: &self.scope, usually: Direction::Out, action, mechanism: Mechanism::Auto }
     }
 }

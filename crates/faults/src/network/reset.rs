@@ -2,30 +2,17 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use squall_engine::{
-    ArgError, Cx, Effect, Fault, HostFacts, InjectError, Meta, Plan, PlanError, RevertError, Reverted, Target, Undone, VerifyError,
-};
-use squall_undo::Armed;
+use squall_engine::{ArgError, Meta, Undone};
 
-use super::carried::{self, NetworkUndo, Wish};
+use super::carried::{NetworkUndo, Wish};
 use super::holding::check_share;
 use super::job::{Action, Mechanism};
 use super::scope::{Direction, Protocol, Scope};
-use crate::stressor::Launcher;
+use crate::carried::{Carried, Wanted};
 use squall_model::Percent;
 
 /// Resets TCP connections.
-#[derive(Debug, Clone, Default)]
-pub struct Reset {
-    launcher: Launcher,
-}
-
-impl Reset {
-    /// With another program as the carrier.
-    pub fn with(launcher: Launcher) -> Self {
-        Self { launcher }
-    }
-}
+pub type Reset = Carried<ResetArgs>;
 
 /// Which connections.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -44,16 +31,9 @@ fn every() -> Percent {
     Percent(100.0)
 }
 
-impl ResetArgs {
-    fn wish(&self) -> Wish<'_> {
-        let action = Action::Reset { probability: self.percent.share() };
-        Wish { scope: &self.scope, usually: Direction::Both, action, mechanism: Mechanism::Auto }
-    }
-}
-
-impl Fault for Reset {
-    type Args = ResetArgs;
+impl Wanted for ResetArgs {
     type Undo = NetworkUndo;
+    type Wish<'a> = Wish<'a>;
 
     const META: Meta = Meta {
         name: "network.reset",
@@ -71,10 +51,10 @@ for: 30s
         lasting: true,
     };
 
-    fn check(&self, args: &ResetArgs) -> Vec<ArgError> {
-        let mut errors = args.scope.check();
-        errors.extend(check_share("percent", args.percent));
-        if !matches!(args.scope.protocol, Protocol::Any | Protocol::Tcp) {
+    fn check(&self) -> Vec<ArgError> {
+        let mut errors = self.scope.check();
+        errors.extend(check_share("percent", self.percent));
+        if !matches!(self.scope.protocol, Protocol::Any | Protocol::Tcp) {
             let path = squall_model::Path::default().key("scope").key("protocol");
             let message = "only TCP has connections to reset".to_owned();
             errors.push(ArgError { path, message, hint: Some("leave it out, or write `tcp`".into()) });
@@ -82,19 +62,8 @@ for: 30s
         errors
     }
 
-    fn plan(&self, args: &ResetArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        args.wish().plan(target, host)
-    }
-
-    async fn inject(&self, args: &ResetArgs, target: &Target, cx: &Cx<'_, NetworkUndo>) -> Result<(), InjectError> {
-        args.wish().inject(&self.launcher, target, cx).await
-    }
-
-    async fn verify(&self, undo: &NetworkUndo) -> Result<Effect, VerifyError> {
-        carried::verify(undo).await
-    }
-
-    async fn revert(&self, undo: &NetworkUndo, armed: &Armed) -> Result<Reverted, RevertError> {
-        carried::revert(undo, armed).await
+    fn wish(&self, _: u64) -> Wish<'_> {
+        let action = Action::Reset { probability: self.percent.share() };
+        Wish { scope: &self.scope, usually: Direction::Both, action, mechanism: Mechanism::Auto }
     }
 }

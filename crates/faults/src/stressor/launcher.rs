@@ -110,24 +110,24 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 
 /// Ends the stressor, wherever it was started from. `load` says in a word what goes with it.
 pub(crate) async fn reverted(undo: &Carried, armed: &Armed, load: &'static str) -> Result<Reverted, RevertError> {
-    let failed = |error: String| RevertError(format!("stressor {}: {error}", undo.marker));
+    let killed = killed(&undo.marker, armed).await.map_err(|error| RevertError(format!("stressor {}: {error}", undo.marker)))?;
+    let how = match killed.as_slice() {
+        [] => format!("no stressor {} is left, nothing to do", undo.marker),
+        pids => format!("killed stressor {} and its {load} with it", pids.join(", ")),
+    };
+    Ok(Reverted { how })
+}
+
+/// Kills whatever has that marker, and waits until it is gone. Gives the process ids.
+pub(crate) async fn killed(marker: &str, armed: &Armed) -> Result<Vec<String>, String> {
     let mut killed = Vec::new();
     // Again, in case one was being started meanwhile.
     loop {
-        let dying = stressor::kill(armed, &undo.marker).map_err(|e| failed(e.to_string()))?;
+        let dying = stressor::kill(armed, marker).map_err(|e| e.to_string())?;
         if dying.is_empty() {
-            break;
+            return Ok(killed);
         }
-        killed.extend(dying.iter().map(|d| d.pid));
-        let gone = blocking(move || dying.iter().try_for_each(stressor::Dying::wait)).await.map_err(failed)?;
-        gone.map_err(|e| failed(e.to_string()))?;
+        killed.extend(dying.iter().map(|d| d.pid.to_string()));
+        blocking(move || dying.iter().try_for_each(stressor::Dying::wait)).await?.map_err(|e| e.to_string())?;
     }
-    let how = match killed.as_slice() {
-        [] => format!("no stressor {} is left, nothing to do", undo.marker),
-        pids => {
-            let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-            format!("killed stressor {} and its {load} with it", pids.join(", "))
-        }
-    };
-    Ok(Reverted { how })
 }

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 pub use cpu::{CpuJob, Meaning};
 pub use launcher::{Carried, Launcher};
-pub(crate) use launcher::{blocking, deadline_of, reverted};
+pub(crate) use launcher::{blocking, deadline_of, killed, reverted};
 pub use memory::{MemoryJob, Shape};
 pub use order::{Job, Order};
 pub(crate) use place::{TargetProcess, claim};
