@@ -1,0 +1,2 @@
+//! A tower layer that obeys the application faults that are set on this host.
+#![forbid(unsafe_code)]
