@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use squall_model::{InjectionId, Path, RunId, Time};
 use squall_undo::{ArmError, Armed};
 
@@ -101,7 +101,7 @@ impl ArgError {
 }
 
 /// What would be done to one target.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Each thing that would change.
     pub changes: Vec<PlannedChange>,
@@ -112,7 +112,7 @@ pub struct Plan {
 }
 
 /// One thing that would change.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedChange {
     /// What is touched: `process 1234 (payments)`.
     pub what: String,
@@ -123,7 +123,7 @@ pub struct PlannedChange {
 }
 
 /// A resource that one injection at a time may hold: `process:1234:5678`, `host:cpu`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Claim(pub String);
 

@@ -1,0 +1,14 @@
+//! What Squall's server, its agents and whoever talks to them say to each other.
+//!
+//! - [`link`]: the frames between a server and an agent. Not for outsiders: both come from one release, or say that they do not.
+//! - Everything else: requests and responses of the HTTP API under `/api/v1`, as its `OpenAPI` document describes them.
+#![forbid(unsafe_code)]
+
+pub mod hosts;
+pub mod link;
+mod page;
+mod problem;
+pub mod runs;
+
+pub use page::{DEFAULT_LIMIT, MAX_LIMIT, Page, PageQuery};
+pub use problem::Problem;
