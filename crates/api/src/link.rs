@@ -1,14 +1,16 @@
 //! The link between a server and an agent.
 //!
-//! The agent dials out, and says [`Hello`] (`POST /agent/v1/hello`); the server answers [`Welcome`] with a session. Under that session the agent
-//! keeps one `GET /agent/v1/link` open, on which the server sends a [`Command`] as each server-sent event (`data:` is JSON, `id:` is the
-//! command's number), and POSTs [`Message`]s, one JSON document a line, to `/agent/v1/messages`.
+//! The agent dials out, and says [`Hello`] (`POST /agent/v1/hello`); the server answers [`Welcome`] with a session, which every later
+//! request carries as its header [`SESSION_HEADER`]. Under it the agent keeps one `GET /agent/v1/link` open, on which the server sends
+//! server-sent events, [`Command`]s ([`COMMAND_EVENT`]) and [`Beat`]s ([`BEAT_EVENT`]), `data:` being JSON; and POSTs [`Message`]s,
+//! one JSON document a line, to `/agent/v1/messages`. An error's body is a [`Refusal`].
 //!
 //! # Leases
-//! What an agent injects is on loan. Every [`Request::Beat`] names the runs that the server still drives and renews their leases; a run that
-//! hears of none for its lease time, or that a beat leaves out, is reverted by the agent itself: from its own undo ledger, without
-//! asking anybody. The time is the agent's `CLOCK_BOOTTIME`, so that no clock that is set changes it. If the agent dies, its watchdog
-//! reverts at once.
+//! What an agent injects is on loan. Every [`Beat`] names the runs that the server still drives; a run that a beat of its server leaves
+//! out is reverted by the agent itself: from its own undo ledger, without asking anybody. So is one whose lease ends. A beat renews
+//! a lease from the moment at which it came, but only once the server has acknowledged the agent's [`Message::Alive`] to it: a link that
+//! carries in one direction alone is none. The time is the agent's `CLOCK_BOOTTIME`, so that no clock that is set changes it. If the
+//! agent dies, its watchdog reverts at once.
 //!
 //! # Idempotence
 //! A command may come twice (the link broke after it was sent and before it was answered). [`Request::Inject`] for an injection that the
@@ -29,6 +31,13 @@ pub const DEFAULT_LEASE: Time = Time::from_secs(10);
 
 /// How often the server beats: three beats may be lost before a lease of the default length ends.
 pub const BEAT_EVERY: Time = Time::from_secs(3);
+
+/// The header that carries [`Welcome::session`].
+pub const SESSION_HEADER: &str = "squall-session";
+/// The name of the server-sent event that is a [`Command`].
+pub const COMMAND_EVENT: &str = "command";
+/// The name of the server-sent event that is a [`Beat`].
+pub const BEAT_EVENT: &str = "beat";
 
 /// What an agent says first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,22 +103,25 @@ pub struct Welcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Command {
-    /// Number within the session, from 1; the answer carries it.
+    /// Never used twice by one server; the answer carries it. A command that comes again has the same.
     pub id: u64,
     /// What.
     pub request: Request,
+}
+
+/// The server is there, and drives these runs: renews their leases, and ends those of this server that are not named. The agent answers
+/// [`Message::Alive`]. It is the same text for every host with the same runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Beat {
+    /// Runs of this server that have, or may get, injections on this host.
+    pub runs: Vec<RunId>,
 }
 
 /// What can be asked of an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Request {
-    /// The server is there, and drives these runs: renews their leases, and ends those that are not named. The agent answers
-    /// [`Answer::Alive`].
-    Beat {
-        /// Runs of this server that have, or may get, injections on this host.
-        runs: Vec<RunId>,
-    },
     /// Which things match? Answer: [`Answer::Found`].
     Find {
         /// The kind of target.
@@ -210,6 +222,11 @@ pub struct Measure {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Message {
+    /// To a beat.
+    Alive {
+        /// How many injections are in force.
+        in_force: u32,
+    },
     /// To a command.
     Answer {
         /// Number of the command.
@@ -237,11 +254,6 @@ pub enum Message {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Answer {
-    /// To a beat.
-    Alive {
-        /// How many injections are in force.
-        in_force: u32,
-    },
     /// Every match on this host.
     Found {
         /// In a stable order.
