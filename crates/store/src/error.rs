@@ -100,6 +100,48 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// A text cannot be a kind, an id or a name.
+    #[error("`{key}` cannot be a kind, an id or a name: {reason}")]
+    BadKey {
+        /// Its start.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// The body of a document is not what its kind has.
+    #[error("{kind} `{id}` is damaged: {reason}")]
+    DamagedDocument {
+        /// Its kind.
+        kind: String,
+        /// Its id.
+        id: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// A row of the audit trail cannot be read.
+    #[error("row {seq} of the audit trail is damaged: {reason}")]
+    DamagedAudit {
+        /// Its number.
+        seq: u64,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// The database server cannot be reached, or ended the connection. Nothing was written.
+    #[error("the database {place} cannot be reached: {reason}")]
+    Unreachable {
+        /// Its address, without a password.
+        place: String,
+        /// In the driver's words.
+        reason: String,
+    },
+    /// The connection was lost between a commit and its acknowledgement: it was written as a whole, or not at all.
+    #[error("the connection to the database {place} was lost during a commit, which may have been done: {reason}")]
+    Uncertain {
+        /// Its address, without a password.
+        place: String,
+        /// In the driver's words.
+        reason: String,
+    },
     /// Any other failure of the database.
     #[error("the journal {} failed: {reason}", path.display())]
     Failed {
@@ -140,7 +182,16 @@ impl StoreError {
             Self::Full { path } => format!("make room on the device of {}", parent(path).display()),
             Self::NoSuchRun(_) | Self::Ambiguous { .. } => "`squall history` lists the runs; `latest` is the newest".into(),
             Self::NoRuns => "`squall demo` makes two".into(),
-            Self::UnknownRun(_) | Self::Begun(_) | Self::OutOfOrder { .. } | Self::Encode { .. } | Self::Failed { .. } => return None,
+            Self::DamagedAudit { .. } => "`squall audit verify` finds the first row that was changed".into(),
+            Self::Unreachable { .. } => "check that the database runs, and its address, user and password".into(),
+            Self::Uncertain { .. } => "read it again to see whether it was done".into(),
+            Self::UnknownRun(_)
+            | Self::Begun(_)
+            | Self::OutOfOrder { .. }
+            | Self::Encode { .. }
+            | Self::BadKey { .. }
+            | Self::DamagedDocument { .. }
+            | Self::Failed { .. } => return None,
         })
     }
 

@@ -5,6 +5,8 @@
 //! Two implementations of [`RunStore`] pass one conformance suite: [`Store`] (SQLite, for real runs) and [`MemoryStore`]
 //! (for tests of what stands on a store).
 //!
+//! A server keeps more than journals: see [`Database`], which has them and documents, leases and the audit trail.
+//!
 //! ```
 //! use squall_store::{Filter, RunStore, Store};
 //! # let directory = std::env::temp_dir().join(format!("squall-store-doc-{}", std::process::id()));
@@ -17,15 +19,23 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod audit;
+mod database;
 mod error;
 mod memory;
+mod memory_database;
 mod rows;
 mod schema;
 mod sqlite;
 mod summary;
 
+pub use audit::{AuditEntry, AuditError, AuditFilter, AuditHead, AuditRow};
+pub use database::{
+    Batch, BeginRun, Change, Changes, CommitError, Committed, Database, Document, Fence, Lease, LeaseError, List, StoredRun, Write,
+};
 pub use error::StoreError;
 pub use memory::MemoryStore;
+pub use memory_database::MemoryDatabase;
 pub use schema::SCHEMA_VERSION;
 pub use sqlite::Store;
 pub use summary::{Filter, RunStore, RunSummary};
