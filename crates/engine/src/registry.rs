@@ -81,7 +81,7 @@ pub trait AnyFault: Send + Sync {
     fn schema(&self) -> Schema;
     /// Checks arguments; an absent `with` is `null`.
     fn check(&self, args: &Json) -> Vec<KindError>;
-    /// See [`Fault::plan`].
+    /// See [`Fault::plan`]. A host that lacks one of the fault's needs is refused before it is asked.
     fn plan(&self, args: &Json, target: &Target, host: &HostFacts) -> Result<Plan, PlanError>;
     /// See [`Fault::inject`].
     fn inject<'a>(&'a self, args: &'a Json, target: &'a Target, cx: ErasedCx<'a>) -> BoxFuture<'a, Result<(), InjectError>>;
@@ -158,6 +158,7 @@ impl<F: Fault> AnyFault for F {
     }
 
     fn plan(&self, args: &Json, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
+        host.has_needs_of(&F::META)?;
         let args = decode(args).map_err(|e| PlanError { message: e.message, hint: e.hint })?;
         Fault::plan(self, &args, target, host)
     }

@@ -94,9 +94,8 @@ fn exists(path: &str, what: &str, hint: &str) -> Feature {
 
 fn root() -> Feature {
     let uid = rustix::process::geteuid();
-    let detail =
-        if uid.is_root() { "runs as root".to_owned() } else { format!("runs as user {}: its own processes can be broken", uid.as_raw()) };
-    feature(uid.is_root(), detail, "with sudo, processes of other users can be broken too")
+    let detail = if uid.is_root() { "runs as root".to_owned() } else { format!("runs as user {}", uid.as_raw()) };
+    feature(uid.is_root(), detail, "with sudo, processes of other users and the network can be broken, too")
 }
 
 fn pidfd() -> Feature {

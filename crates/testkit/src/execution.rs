@@ -59,7 +59,7 @@ impl Execution {
 
     /// Injects, and gives the undo that was armed last.
     pub async fn inject(&self, fault: &Arc<dyn AnyFault>, args: &Json, target: &Target) -> Result<Json, InjectError> {
-        self.inject_with(fault, args, target, &HostFacts::default(), |entry| self.ledger.arm(entry)).await
+        self.inject_with(fault, args, target, &squall_sys::facts(), |entry| self.ledger.arm(entry)).await
     }
 
     /// The same, with `arm` in place of the ledger.

@@ -174,17 +174,9 @@ impl carried::Wish for Wish<'_> {
     }
 }
 
-/// What every one of these faults needs of the host, and what some do.
+/// What only some arguments need: loss at random is the kernel's own.
 fn check_host(action: &Action, host: &HostFacts) -> Result<(), PlanError> {
-    let needs: &[&str] = if matches!(action, Action::Shape { .. }) { &["nf-tables", "nfqueue"] } else { &["nf-tables"] };
-    for need in needs {
-        match host.features.get(*need) {
-            Some(feature) if feature.available => {}
-            Some(feature) => return Err(PlanError { message: feature.detail.clone(), hint: feature.hint.clone() }),
-            None => return Err(PlanError { message: format!("it is not known whether the host has {need}"), hint: None }),
-        }
-    }
-    Ok(())
+    if matches!(action, Action::Shape { .. }) { host.has("what is shaped", &["nfqueue"]) } else { Ok(()) }
 }
 
 fn look(namespace: &squall_sys::netns::Namespace) -> Result<Vec<link::Interface>, PlanError> {
@@ -273,27 +265,20 @@ mod tests {
     use squall_engine::{AnyFault, Feature};
 
     use super::*;
-    use crate::network::{latency::Latency, partition::Partition};
+    use crate::network::loss::NetworkLoss;
 
     #[test]
-    fn a_host_that_cannot_is_told_what_it_lacks_and_what_to_do() {
+    fn loss_in_bursts_needs_a_queue_and_loss_at_random_does_not() {
         let here = squall_sys::netns::Namespace::own().expect("a namespace");
         let target = Target { kind: "namespace".into(), id: "x".into(), label: "x".into(), facts: json!({ "namespace": here }) };
-        let lacking = |name: &str| {
-            let mut host = squall_sys::facts();
-            for feature in ["nf-tables", "nfqueue"] {
-                let there = feature != name;
-                host.features
-                    .insert(feature.into(), Feature { available: there, detail: format!("no {feature}"), hint: Some("get it".into()) });
-            }
-            host
-        };
-        let refused = |fault: &dyn AnyFault, args, feature: &str| {
-            let error = fault.plan(&args, &target, &lacking(feature)).expect_err(feature);
-            assert_eq!((error.message, error.hint), (format!("no {feature}"), Some("get it".to_owned())));
-        };
-        refused(&Partition::default(), json!({}), "nf-tables");
-        refused(&Latency::default(), json!({ "delay": "1ms" }), "nf-tables");
-        refused(&Latency::default(), json!({ "delay": "1ms" }), "nfqueue");
+        let mut host = squall_sys::facts();
+        let feature = |available| Feature { available, detail: "nothing found".into(), hint: Some("get it".into()) };
+        host.features.insert("nf-tables".into(), feature(true));
+        host.features.insert("nfqueue".into(), feature(false));
+        let plan = |args| AnyFault::plan(&NetworkLoss::default(), &args, &target, &host);
+        let refused = plan(json!({ "bursts": { "enter": "1%", "leave": "25%" } })).expect_err("refused");
+        let message = "what is shaped needs nfqueue of the host: nothing found".to_owned();
+        assert_eq!((refused.message, refused.hint), (message, Some("get it".to_owned())));
+        plan(json!({ "percent": "5%" })).expect("planned");
     }
 }

@@ -10,7 +10,7 @@ use squall_sys::link::{Interface, Kept, Links, Restored};
 use squall_sys::netns::Namespace;
 use squall_undo::Armed;
 
-use super::interface::{all, check_own_line, check_root, named, namespace, still_there};
+use super::interface::{all, check_own_line, named, namespace, still_there};
 
 /// Sets an interface down.
 #[derive(Debug)]
@@ -117,7 +117,6 @@ for: 30s
     }
 
     fn plan(&self, args: &DownArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        check_root(host)?;
         let undo = wanted(args, namespace(target, host)?)?;
         let names: Vec<&str> = undo.kept.names().collect();
         let change = PlannedChange {

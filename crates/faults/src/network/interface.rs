@@ -20,17 +20,6 @@ pub(super) fn namespace(target: &Target, host: &HostFacts) -> Result<Namespace, 
     Ok(place.namespace)
 }
 
-/// Not root: said before anything else fails for it. A host that nobody has looked at (its facts are empty) is tried.
-pub(super) fn check_root(host: &HostFacts) -> Result<(), PlanError> {
-    match host.features.get("root") {
-        Some(root) if !root.available => Err(PlanError {
-            message: format!("the network can only be changed by root: Squall {}", root.detail),
-            hint: Some("run it with sudo".into()),
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// Looks at the interfaces of a namespace.
 pub(super) fn all(namespace: &Namespace) -> Result<Vec<Interface>, PlanError> {
     namespace.within(link::interfaces).map_err(|error| PlanError {

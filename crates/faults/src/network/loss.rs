@@ -78,7 +78,7 @@ with: { percent: 5%, scope: { peers: [10.0.0.0/8] } }
 for: 30s
 ",
         targets: &super::TARGETS,
-        needs: &["nf-tables", "nfqueue"],
+        needs: &["nf-tables"],
         undone: Undone::Depends,
         lasting: true,
     };

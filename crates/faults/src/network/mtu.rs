@@ -11,7 +11,7 @@ use squall_sys::netns::Namespace;
 use squall_sys::sysctl;
 use squall_undo::Armed;
 
-use super::interface::{all, check_own_line, check_root, named, namespace, still_there};
+use super::interface::{all, check_own_line, named, namespace, still_there};
 
 /// Sets the MTU of an interface.
 #[derive(Debug)]
@@ -185,7 +185,6 @@ for: 30s
     }
 
     fn plan(&self, args: &MtuArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        check_root(host)?;
         let (undo, interface) = wanted(args, namespace(target, host)?)?;
         let above: Vec<&str> = undo.interfaces.iter().skip(1).map(|i| i.name.as_str()).collect();
         let along = if above.is_empty() { String::new() } else { format!(", and along with it {}", above.join(", ")) };

@@ -12,7 +12,7 @@ use squall_sys::netns::Namespace;
 use squall_sys::sysctl;
 use squall_undo::Armed;
 
-use super::interface::{check_root, namespace};
+use super::interface::namespace;
 
 /// Reserves the ports that connections are given by themselves.
 #[derive(Debug)]
@@ -168,7 +168,6 @@ for: 30s
     };
 
     fn plan(&self, args: &PortExhaustionArgs, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        check_root(host)?;
         let Wanted { undo, range, left } = wanted(args, namespace(target, host)?)?;
         let change = PlannedChange {
             what: format!("new outgoing connections of {}: {left} ports are left of {} to {}", target.label, range.0, range.1),

@@ -188,7 +188,7 @@ fn a_process_is_told_by_marks_unless_it_has_a_namespace_for_itself() {
     let target = one("process", &json!({ "pid": victim.pid() }));
     let (inode, owner) = placed(&target);
     let Owner::Processes { roots, mark } = owner else { panic!("{owner:?}") };
-    assert_eq!((inode, roots[0].pid, roots.len(), mark >> 24), (own(), victim.pid(), 1, 0x5a));
+    assert_eq!((inode, roots[0].pid, roots.len(), mark & 0xff00_0000), (own(), victim.pid(), 1, squall_engine::marks::OWNER_MARK));
     let unprivileged = squall_engine::HostFacts { uid: 1000, ..squall_sys::facts() };
     let error = place(&target, &unprivileged).expect_err("refused");
     assert!(error.hint.is_some_and(|hint| hint.contains("root")));

@@ -9,6 +9,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use squall_engine::marks::OWNER_MARK;
 use squall_sys::netlink::{Attributes, Bus, Message, Socket, flags};
 use squall_sys::netns::Namespace;
 use squall_sys::process::{ProcessFacts, ProcessId, descendants};
@@ -17,8 +18,6 @@ use squall_undo::Armed;
 
 use super::Owner;
 
-/// The upper eight bits of every mark of sockets.
-const OURS: u32 = 0x5a00_0000;
 /// Bits that are never set: `kube-proxy` takes a packet that has one of them for its own.
 const NEVER: u32 = 0xc000;
 /// `RTM_GETRULE` and the length of `struct fib_rule_hdr`.
@@ -30,7 +29,7 @@ const RULE_MASK: u16 = 16;
 
 /// Whether a mark is one that Squall gives.
 pub(super) const fn is_ours(mark: u32) -> bool {
-    mark & 0xff00_0000 == OURS
+    mark & 0xff00_0000 == OWNER_MARK
 }
 
 /// The mark for a target: always the same, unless a routing rule or somebody else's socket has it.
@@ -52,7 +51,7 @@ fn candidates(target: &str) -> impl Iterator<Item = u32> {
     let hash = |bytes: &[u8]| bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     (0_u32..4096).map(move |number| {
         let text = if number == 0 { target.to_owned() } else { format!("{target}/{number}") };
-        OURS | (hash(text.as_bytes()) & 0x00ff_ffff & !NEVER)
+        OWNER_MARK | (hash(text.as_bytes()) & 0x00ff_ffff & !NEVER)
     })
 }
 
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_in_use_for_as_long_as_somebody_says_so() {
-        let mark = OURS | (std::process::id() & 0x3fff);
+        let mark = OWNER_MARK | (std::process::id() & 0x3fff);
         assert!(!is_in_use(mark, None).expect("looked"));
         let (first, second) = (InUse::say(mark).expect("said"), InUse::say(mark).expect("said"));
         drop(first);
