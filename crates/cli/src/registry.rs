@@ -29,6 +29,7 @@ impl Undoer for RegistryUndoer {
 mod tests {
     use serde_json::json;
     use squall_engine::{Feature, HostFacts, Target};
+    use squall_testkit::planned;
 
     use super::*;
 
@@ -51,10 +52,10 @@ mod tests {
         for (fault, need) in pairs {
             let name = fault.name();
             let missing = Feature { available: false, detail: "there is none".into(), hint: Some("get one".into()) };
-            let error = fault.plan(&json!({}), &target, &host_without(need, Some(missing))).expect_err(name);
+            let error = planned(fault.as_ref(), &json!({}), &target, &host_without(need, Some(missing))).expect_err(name);
             assert_eq!(error.message, format!("{name} needs {need} of the host: there is none"));
             assert_eq!(error.hint.as_deref(), Some("get one"), "{name}");
-            let error = fault.plan(&json!({}), &target, &host_without(need, None)).expect_err(name);
+            let error = planned(fault.as_ref(), &json!({}), &target, &host_without(need, None)).expect_err(name);
             assert!(error.message.contains(need) && error.hint.is_some_and(|hint| hint.contains("squall doctor")), "{name}");
             refused += 1;
         }

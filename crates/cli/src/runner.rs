@@ -139,7 +139,7 @@ impl Ground {
 }
 
 /// Some chance: 32 bits that differ from process to process.
-fn chance() -> u32 {
+pub fn chance() -> u32 {
     use std::hash::{BuildHasher, Hasher};
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is as good as the whole")]
     let half = std::collections::hash_map::RandomState::new().build_hasher().finish() as u32;
@@ -182,7 +182,7 @@ where
         journal: Box::new(journal),
         ledger,
         undoer,
-        watchdog: Box::new(move || start_watchdog(&watchdog_dir)),
+        watchdog: Some(Box::new(move || start_watchdog(&watchdog_dir))),
         traffic: Arc::new(LoadGenerator::new(clock.clone())),
         host: ground.host,
         gate: ground.policies,

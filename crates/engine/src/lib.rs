@@ -10,6 +10,7 @@ mod fault;
 mod host;
 mod journal;
 pub mod marks;
+mod policy;
 mod preview;
 mod probe;
 mod program;
@@ -21,13 +22,14 @@ mod traffic;
 
 pub use check::{check, validate_experiment};
 pub use clock::{BoxFuture, Clock};
-pub use driver::{Control, Gate, GateRequest, Outcome, Setup, StartWatchdog, drive};
+pub use driver::{Control, Gate, GateRequest, Outcome, Setup, StartWatchdog, chance, drive, keyed_hash};
 pub use evidence::{Evidence, Numbers, ProbeEvidence, SampleEvidence, StageEvidence};
 pub use fault::{
     ArgError, Claim, Cx, Effect, Fault, InjectError, Meta, Plan, PlanError, PlannedChange, RevertError, Reverted, Undone, VerifyError,
 };
 pub use host::{Feature, HostFacts};
 pub use journal::{Journal, JournalError};
+pub use policy::within_policy;
 pub use preview::{Preview, StepPreview, TargetPreview};
 pub use probe::{Measure, Probe, ProbeCx, ProbeMeta};
 pub use program::{FaultNode, GuardSpec, Node, NodeKind, ProbeSpec, Program, ProgramError};
@@ -37,5 +39,5 @@ pub use state::{
     Command, GuardState, InjectionPhase, InjectionState, Judgement, Micros, NodePhase, NodeState, Phase, ProbeState, Sample, State, Stop,
     Tally,
 };
-pub use target::{FindError, Target, TargetKind, TargetMeta};
+pub use target::{FindError, Placed, Target, TargetKind, TargetMeta};
 pub use traffic::{TrafficControl, TrafficError};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use squall_model::Time;
 
-use crate::driver::{matches, shuffled, unmet, wanted};
+use crate::driver::{at_most, matches, shuffled, unmet, wanted};
 use crate::program::{FaultNode, Node, NodeKind};
 use crate::{Gate, GateRequest, HostFacts, PlannedChange, Program, Registry};
 
@@ -112,10 +112,18 @@ async fn step(
         preview.refusals.push(unmet(fault, percent, preview.matched, preview.protected));
         return preview;
     };
-    let request = GateRequest { fault: &fault.fault, matched: preview.matched, chosen: count, duration: fault.duration, in_force: 0 };
+    let order = match at_most(shuffled(found.targets, seed, index, 1), fault, count) {
+        Ok(order) => order,
+        Err(error) => {
+            preview.refusals.push(error);
+            return preview;
+        }
+    };
+    let chosen = count.min(order.len());
+    let request = GateRequest { fault: &fault.fault, matched: preview.matched, chosen, duration: fault.duration, in_force: 0 };
     preview.refusals.extend(gate.allow(&request).err());
-    for target in shuffled(found.targets, seed, index, 1).into_iter().take(count) {
-        match kind.plan(&fault.with, &target, host) {
+    for target in order.into_iter().take(chosen) {
+        match kind.plan(&fault.with, &target, host).await {
             Ok(plan) => {
                 if plan.irreversible && !fault.accept_irreversible {
                     let refusal =

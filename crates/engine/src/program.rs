@@ -1,5 +1,7 @@
 //! An experiment made ready to run: names resolved to indices, expectations to bounds, the method to a tree of nodes.
 
+use std::collections::BTreeMap;
+
 use squall_model::{Bound, Dimension, Experiment, Group, Percent, Select, Step, SuspendTimeout, Target, Time, Unmeasurable};
 
 use crate::Registry;
@@ -221,7 +223,14 @@ impl Tree<'_> {
             Group::Wait(time) => NodeKind::Wait(time),
             Group::Suspend(s) => NodeKind::Suspend { message: s.message.clone(), timeout: s.timeout, on_timeout: s.on_timeout },
             Group::Fault(fault) => {
-                let host = || Target { kind: "host".into(), selector: serde_json::json!({}), select: Select::One, except: None };
+                let host = || Target {
+                    kind: "host".into(),
+                    selector: serde_json::json!({}),
+                    select: Select::One,
+                    except: None,
+                    hosts: None,
+                    at_most: BTreeMap::new(),
+                };
                 let ramp = step.ramp.as_ref();
                 NodeKind::Fault(Box::new(FaultNode {
                     fault: fault.fault.to_owned(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use schemars::Schema;
 use serde_json::Value as Json;
-use squall_model::{Decoded, Dimension, Path, Problem};
+use squall_model::{Decoded, Dimension, HostSelector, Path, Problem};
 use squall_undo::Armed;
 
 use crate::fault::{ArgError, Cx, Effect, Fault, InjectError, Meta, Plan, PlanError, RevertError, Reverted, VerifyError};
@@ -81,8 +81,9 @@ pub trait AnyFault: Send + Sync {
     fn schema(&self) -> Schema;
     /// Checks arguments; an absent `with` is `null`.
     fn check(&self, args: &Json) -> Vec<KindError>;
-    /// See [`Fault::plan`]. A host that lacks one of the fault's needs is refused before it is asked.
-    fn plan(&self, args: &Json, target: &Target, host: &HostFacts) -> Result<Plan, PlanError>;
+    /// See [`Fault::plan`]. A host that lacks one of the fault's needs is refused before it is asked. One that stands for a fault on
+    /// another host has to ask there.
+    fn plan<'a>(&'a self, args: &'a Json, target: &'a Target, host: &'a HostFacts) -> BoxFuture<'a, Result<Plan, PlanError>>;
     /// See [`Fault::inject`].
     fn inject<'a>(&'a self, args: &'a Json, target: &'a Target, cx: ErasedCx<'a>) -> BoxFuture<'a, Result<(), InjectError>>;
     /// See [`Fault::verify`].
@@ -117,6 +118,15 @@ pub trait AnyTargetKind: Send + Sync {
     fn check(&self, selector: &Json) -> Vec<KindError>;
     /// See [`TargetKind::find`].
     fn find<'a>(&'a self, selector: &'a Json) -> BoxFuture<'a, Result<Vec<Target>, FindError>>;
+    /// The same on hosts of a fleet. Kinds of this host know of none.
+    fn find_on<'a>(&'a self, hosts: Option<&'a HostSelector>, selector: &'a Json) -> BoxFuture<'a, Result<Vec<Target>, FindError>> {
+        if hosts.is_none() {
+            return self.find(selector);
+        }
+        let message = "`hosts` chooses hosts with an agent, and this run knows of this host alone".to_owned();
+        let hint = Some("remove `hosts`, or give the manifest to a server: `squall run --server URL`".to_owned());
+        Box::pin(std::future::ready(Err(FindError { message, hint })))
+    }
 }
 
 /// An absent object is an empty one.
@@ -144,6 +154,12 @@ fn checked<T: serde::de::DeserializeOwned>(json: &Json, root: &str, check: impl 
     }
 }
 
+fn planned<F: Fault>(fault: &F, args: &Json, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
+    host.has_needs_of(&F::META)?;
+    let args = decode(args).map_err(|e| PlanError { message: e.message, hint: e.hint })?;
+    fault.plan(&args, target, host)
+}
+
 impl<F: Fault> AnyFault for F {
     fn meta(&self) -> &'static Meta {
         const { &F::META }
@@ -157,10 +173,8 @@ impl<F: Fault> AnyFault for F {
         checked(args, "`with`", |args| Fault::check(self, args))
     }
 
-    fn plan(&self, args: &Json, target: &Target, host: &HostFacts) -> Result<Plan, PlanError> {
-        host.has_needs_of(&F::META)?;
-        let args = decode(args).map_err(|e| PlanError { message: e.message, hint: e.hint })?;
-        Fault::plan(self, &args, target, host)
+    fn plan<'a>(&'a self, args: &'a Json, target: &'a Target, host: &'a HostFacts) -> BoxFuture<'a, Result<Plan, PlanError>> {
+        Box::pin(std::future::ready(planned(self, args, target, host)))
     }
 
     fn inject<'a>(&'a self, args: &'a Json, target: &'a Target, cx: ErasedCx<'a>) -> BoxFuture<'a, Result<(), InjectError>> {

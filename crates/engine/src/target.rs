@@ -1,5 +1,6 @@
 //! What can be broken, and how it is found.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use schemars::JsonSchema;
@@ -19,6 +20,27 @@ pub struct Target {
     pub label: String,
     /// What faults need of it, as the kind's own type: `squall_sys::ProcessFacts` for processes, null for the host.
     pub facts: serde_json::Value,
+}
+
+/// The `facts` of a target that is on another host: what the server's engine has in place of the target itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Placed {
+    /// The host's name.
+    pub host: String,
+    /// The host's labels.
+    pub labels: BTreeMap<String, String>,
+    /// As the host itself knows it.
+    pub target: Box<Target>,
+}
+
+impl Target {
+    /// The value of a label of the host that the target is on; `host` is its name. Nothing for a target on this host.
+    pub fn label_of_host(&self, label: &str) -> Option<&str> {
+        let host = self.facts.get("host")?.as_str()?;
+        let of_labels = self.facts.get("labels")?.get(label).and_then(serde_json::Value::as_str);
+        if label == "host" { Some(host) } else { of_labels }
+    }
 }
 
 /// A kind of target. Adding one is one file with this implementation and one entry in a list.

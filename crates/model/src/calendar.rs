@@ -7,7 +7,7 @@ use jiff::civil::{Date, Time as TimeOfDay};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
 
-use crate::{Freeze, PolicySpec, Schedule, Weekday, Window};
+use crate::{Cron, Freeze, PolicySpec, Schedule, Weekday, Window};
 
 /// A policy's calendar, or a schedule, that cannot be used: the field and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,42 +45,67 @@ impl std::error::Error for Refusal {}
 /// allows nothing.
 pub fn allowed(policy: &PolicySpec, now: Timestamp) -> Result<(), Refusal> {
     let refuse = |error: CalendarError| Refusal { reason: error.to_string(), next: None };
-    let windows = policy.windows.iter().map(OpenWindow::new).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
-    let freezes = policy.freezes.iter().map(Frozen::new).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
-    let Some(reason) = refusal(&windows, &freezes, now) else { return Ok(()) };
-    let zone = windows.first().map(|w| w.zone.clone()).or(freezes.first().map(|f| f.zone.clone())).unwrap_or(TimeZone::UTC);
-    Err(Refusal { reason, next: next_allowed(&windows, &freezes, now).map(|next| next.to_zoned(zone)) })
+    let calendar = Calendar::new(&policy.windows, &policy.freezes).map_err(refuse)?;
+    let Some(reason) = calendar.refusal(now) else { return Ok(()) };
+    Err(Refusal { reason, next: calendar.next_allowed(now).map(|next| next.to_zoned(calendar.zone())) })
+}
+
+/// Windows and freezes, read once and asked often.
+#[derive(Debug, Clone, Default)]
+pub struct Calendar {
+    windows: Vec<OpenWindow>,
+    freezes: Vec<Frozen>,
+}
+
+impl Calendar {
+    /// Reads them.
+    pub fn new(windows: &[Window], freezes: &[Freeze]) -> Result<Self, CalendarError> {
+        let windows = windows.iter().map(OpenWindow::new).collect::<Result<Vec<_>, _>>()?;
+        let freezes = freezes.iter().map(Frozen::new).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { windows, freezes })
+    }
+
+    /// Why nothing may run at a moment; none if something may.
+    pub fn refusal(&self, now: Timestamp) -> Option<String> {
+        if let Some(freeze) = self.freezes.iter().find(|freeze| freeze.contains(now)) {
+            return Some(format!("experiments are frozen on {}: {}", freeze.days, freeze.reason));
+        }
+        let open = self.windows.is_empty() || self.windows.iter().any(|window| window.contains(now));
+        (!open).then(|| "outside the windows in which experiments may run".to_owned())
+    }
+
+    /// The first moment from this one on at which something may run; none within the next ten years.
+    pub fn next_allowed(&self, now: Timestamp) -> Option<Timestamp> {
+        let limit = now.checked_add((10 * 366 * 24).hours()).ok()?;
+        let mut at = now;
+        while at <= limit {
+            if let Some(freeze) = self.freezes.iter().find(|freeze| freeze.contains(at)) {
+                at = freeze.to;
+            } else if self.windows.is_empty() || self.windows.iter().any(|window| window.contains(at)) {
+                return Some(at);
+            } else {
+                at = self.windows.iter().filter_map(|window| window.next_start(at)).min()?;
+            }
+        }
+        None
+    }
+
+    /// The start and end (not included) of each freeze, in the order given.
+    pub fn freezes(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        self.freezes.iter().map(|freeze| (freeze.from, freeze.to))
+    }
+
+    /// In which people are told of it: the first window's, or the first freeze's.
+    fn zone(&self) -> TimeZone {
+        self.windows.first().map(|w| w.zone.clone()).or(self.freezes.first().map(|f| f.zone.clone())).unwrap_or(TimeZone::UTC)
+    }
 }
 
 /// The next times of a schedule after a moment, at most `count`; fewer where it has no more.
 pub fn next(schedule: &Schedule, after: Timestamp, count: usize) -> Result<Vec<Zoned>, CalendarError> {
-    let cron = crontab(schedule)?;
-    let mut times = Vec::with_capacity(count.min(100));
-    let mut at = after;
-    while times.len() < count {
-        let Ok(next) = cron.find_next(at) else { break };
-        at = next.timestamp();
-        times.push(next);
-    }
-    Ok(times)
-}
-
-/// A schedule's expression, read. Five fields exactly: the time zone has its own field.
-fn crontab(schedule: &Schedule) -> Result<cronexpr::Crontab, CalendarError> {
-    let fields: Vec<&str> = schedule.cron.split_whitespace().collect();
-    let hint = "minute, hour, day of month, month, day of week, such as `0 10 * * 1-5` for 10:00 on weekdays";
-    if fields.len() != 5 {
-        let message = format!("`{}` has {} fields, and needs 5", schedule.cron, fields.len());
-        return Err(CalendarError { field: "cron", message, hint: hint.into() });
-    }
-    zone(schedule.time_zone.as_deref())?;
-    let text = format!("{} {}", fields.join(" "), schedule.time_zone.as_deref().unwrap_or("UTC"));
-    cronexpr::parse_crontab(&text).map_err(|error| {
-        let detail = error.to_string();
-        let detail = detail.lines().last().unwrap_or_default().trim_start().trim_start_matches('^').trim();
-        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-        CalendarError { field: "cron", message: format!("`{}` is not a cron expression{detail}", schedule.cron), hint: hint.into() }
-    })
+    let cron = Cron::new(&schedule.cron, zone(schedule.time_zone.as_deref())?)?;
+    let times = std::iter::successors(cron.next(after), |last| cron.next(*last));
+    Ok(times.take(count).map(|time| time.to_zoned(cron.zone().clone())).collect())
 }
 
 /// Checks a schedule: its expression, its time zone, and that its day ever comes.
@@ -104,7 +129,8 @@ pub(crate) fn check_freeze(freeze: &Freeze) -> Result<(), CalendarError> {
     Frozen::new(freeze).map(drop)
 }
 
-fn zone(name: Option<&str>) -> Result<TimeZone, CalendarError> {
+/// A time zone by its IANA name; UTC where there is none.
+pub fn zone(name: Option<&str>) -> Result<TimeZone, CalendarError> {
     let Some(name) = name else { return Ok(TimeZone::UTC) };
     TimeZone::get(name).map_err(|_| CalendarError {
         field: "timeZone",
@@ -113,7 +139,8 @@ fn zone(name: Option<&str>) -> Result<TimeZone, CalendarError> {
     })
 }
 
-fn time_of_day(field: &'static str, text: &str) -> Result<TimeOfDay, CalendarError> {
+/// A time of day, written `09:30`. `field` is what the error names.
+pub fn time_of_day(field: &'static str, text: &str) -> Result<TimeOfDay, CalendarError> {
     let wrong = || CalendarError { field, message: format!("`{text}` is not a time of day"), hint: "write it as `\"09:30\"`".into() };
     let (hours, minutes) = text.split_once(':').ok_or_else(wrong)?;
     let number = |part: &str| {
@@ -124,7 +151,8 @@ fn time_of_day(field: &'static str, text: &str) -> Result<TimeOfDay, CalendarErr
     TimeOfDay::new(hours, minutes, 0, 0).map_err(|_| wrong())
 }
 
-fn date(field: &'static str, text: &str) -> Result<Date, CalendarError> {
+/// A date, written `2026-12-24`. `field` is what the error names.
+pub fn date(field: &'static str, text: &str) -> Result<Date, CalendarError> {
     let wrong = || CalendarError { field, message: format!("`{text}` is not a date"), hint: "write it as `2026-12-24`".into() };
     if text.len() != 10 {
         return Err(wrong());
@@ -132,7 +160,8 @@ fn date(field: &'static str, text: &str) -> Result<Date, CalendarError> {
     text.parse().map_err(|_| wrong())
 }
 
-fn weekday(date: Date) -> Weekday {
+/// The day of the week of a date.
+pub fn weekday(date: Date) -> Weekday {
     match date.weekday() {
         jiff::civil::Weekday::Monday => Weekday::Mon,
         jiff::civil::Weekday::Tuesday => Weekday::Tue,
@@ -145,6 +174,7 @@ fn weekday(date: Date) -> Weekday {
 }
 
 /// A window, read.
+#[derive(Debug, Clone)]
 struct OpenWindow {
     days: Vec<Weekday>,
     from: TimeOfDay,
@@ -191,6 +221,7 @@ impl OpenWindow {
 }
 
 /// A freeze, read.
+#[derive(Debug, Clone)]
 struct Frozen {
     from: Timestamp,
     /// Not included.
@@ -220,29 +251,6 @@ impl Frozen {
     fn contains(&self, now: Timestamp) -> bool {
         self.from <= now && now < self.to
     }
-}
-
-fn refusal(windows: &[OpenWindow], freezes: &[Frozen], now: Timestamp) -> Option<String> {
-    if let Some(freeze) = freezes.iter().find(|freeze| freeze.contains(now)) {
-        return Some(format!("experiments are frozen on {}: {}", freeze.days, freeze.reason));
-    }
-    let open = windows.is_empty() || windows.iter().any(|window| window.contains(now));
-    (!open).then(|| "outside the windows in which experiments may run".to_owned())
-}
-
-fn next_allowed(windows: &[OpenWindow], freezes: &[Frozen], now: Timestamp) -> Option<Timestamp> {
-    let limit = now.checked_add((10 * 366 * 24).hours()).ok()?;
-    let mut at = now;
-    while at <= limit {
-        if let Some(freeze) = freezes.iter().find(|freeze| freeze.contains(at)) {
-            at = freeze.to;
-        } else if windows.is_empty() || windows.iter().any(|window| window.contains(at)) {
-            return Some(at);
-        } else {
-            at = windows.iter().filter_map(|window| window.next_start(at)).min()?;
-        }
-    }
-    None
 }
 
 #[cfg(test)]

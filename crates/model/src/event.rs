@@ -211,6 +211,8 @@ pub enum RevertedBy {
     Recover,
     /// `squall stop`, because the run did not react.
     Stop,
+    /// The agent on the target's host, which had not heard of the run for its lease time, or was told to stop everything.
+    Agent,
 }
 
 /// What the load generator saw over a whole run.

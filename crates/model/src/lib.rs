@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod calendar;
+mod cron;
 mod decode;
 mod diagnostic;
 mod document;
@@ -21,6 +22,7 @@ mod event;
 mod expect;
 mod experiment;
 mod guard;
+mod hosts;
 mod ids;
 mod parse;
 mod policy;
@@ -35,6 +37,7 @@ mod verdict;
 mod words;
 mod yaml;
 
+pub use cron::Cron;
 pub use decode::{Decoded, Problem, decode};
 pub use diagnostic::{Diagnostic, Diagnostics, Path, PathSegment, did_you_mean};
 pub use document::{Document, Place};
@@ -42,8 +45,9 @@ pub use event::{Event, JOURNAL_VERSION, LatencySummary, Record, RevertedBy, Star
 pub use expect::{Bound, Expectation, ExpectationError};
 pub use experiment::{Experiment, Hypothesis, Metadata, Recovery, Rollback, RollbackAction, Schedule, Spec, Steady};
 pub use guard::{Abort, Guard, Unmeasurable};
+pub use hosts::{HostSelector, OneOf};
 pub use ids::{InjectionId, RunId};
-pub use parse::{API_VERSION, Reading, parse_experiment, parse_policy, read_experiment};
+pub use parse::{API_VERSION, Reading, parse_experiment, parse_policy, parse_settings, read_experiment};
 pub use policy::{Caps, Freeze, Policy, PolicySpec, ProtectedProcess, Weekday, Window};
 pub use probe::Probe;
 pub use semantics::{check_comparison, check_threshold};

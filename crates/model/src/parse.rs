@@ -55,6 +55,18 @@ pub fn parse_policy(text: &str) -> Result<(Policy, Document), Diagnostics> {
     read::<Policy>(text, "Policy", semantics::policy)?.finish()
 }
 
+/// Reads a settings file: YAML without the header of a manifest. What is wrong comes with its place.
+pub fn parse_settings<T: DeserializeOwned>(text: &str) -> Result<T, Diagnostics> {
+    let document = Document::parse(text)?;
+    let decoded = decode::<T>(&document.value, "the settings");
+    let mut diagnostics: Diagnostics = decoded.problems.iter().map(|problem| problem.locate(&document, &Path::default())).collect();
+    in_order(&mut diagnostics);
+    match decoded.value {
+        Some(value) if diagnostics.is_empty() => Ok(value),
+        _ => Err(diagnostics),
+    }
+}
+
 /// Reads an experiment as far as it goes. An error means that the text is not even YAML, or another kind of manifest.
 pub fn read_experiment(text: &str) -> Result<Reading<Experiment>, Diagnostics> {
     read::<Experiment>(text, "Experiment", semantics::experiment)

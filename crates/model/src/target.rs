@@ -1,5 +1,6 @@
 //! Which things a fault is applied to: a kind with its selector, and how many of the matches.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -8,10 +9,10 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Percent;
 use crate::probe::one_kind;
+use crate::{HostSelector, Percent};
 
-/// The target of a fault. Its kind is the one key that is not `select` or `except`: `process`, `host`, `proxy`.
+/// The target of a fault. Its kind is the one key that is not a field of every target: `process`, `host`, `proxy`.
 #[derive(Debug, Clone, PartialEq, JsonSchema)]
 pub struct Target {
     /// Which kind of target: the manifest's key.
@@ -24,11 +25,17 @@ pub struct Target {
     pub select: Select,
     /// Matches of this selector (of the same kind) are left alone.
     pub except: Option<Value>,
+    /// Through a server: the hosts that are looked at, all by default.
+    pub hosts: Option<HostSelector>,
+    /// Through a server: at most so many targets with the same value of a label of their host, such as `{ host: 1, zone: 2 }`.
+    /// `host` is the host's name.
+    #[schemars(rename = "atMost")]
+    pub at_most: BTreeMap<String, u32>,
 }
 
 impl Target {
     /// The fields that are not kinds.
-    pub const FIELDS: [&'static str; 2] = ["select", "except"];
+    pub const FIELDS: [&'static str; 4] = ["select", "except", "hosts", "atMost"];
 
     /// The kinds that come with Squall, for messages about targets that name none or several.
     pub const USUAL_KINDS: [&'static str; 3] = ["process", "host", "proxy"];
@@ -43,17 +50,20 @@ impl<'de> Deserialize<'de> for Target {
                 f.write_str("a target such as `process: { name: payments }`, with `select`")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Target, A::Error> {
-                let (mut select, mut except) = (None, None);
+                let (mut select, mut except, mut hosts, mut at_most) = (None, None, None, None);
                 let mut kinds: Vec<(String, Value)> = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "select" => select = Some(map.next_value()?),
                         "except" => except = Some(map.next_value()?),
+                        "hosts" => hosts = Some(map.next_value()?),
+                        "atMost" => at_most = Some(map.next_value()?),
                         _ => kinds.push((key, map.next_value()?)),
                     }
                 }
                 let (kind, selector) = one_kind("a target", "`process`, `host` or `proxy`", kinds)?;
-                Ok(Target { kind, selector, select: select.unwrap_or_default(), except })
+                let at_most = at_most.unwrap_or_default();
+                Ok(Target { kind, selector, select: select.unwrap_or_default(), except, hosts, at_most })
             }
         }
         deserializer.deserialize_map(Visitor)
@@ -67,6 +77,12 @@ impl Serialize for Target {
         map.serialize_entry("select", &self.select)?;
         if let Some(except) = &self.except {
             map.serialize_entry("except", except)?;
+        }
+        if let Some(hosts) = &self.hosts {
+            map.serialize_entry("hosts", hosts)?;
+        }
+        if !self.at_most.is_empty() {
+            map.serialize_entry("atMost", &self.at_most)?;
         }
         map.end()
     }

@@ -116,6 +116,7 @@ pub(crate) const fn by_whom(by: RevertedBy) -> &'static str {
         RevertedBy::Watchdog => " by the watchdog",
         RevertedBy::Recover => " by `squall recover`",
         RevertedBy::Stop => " by `squall stop`",
+        RevertedBy::Agent => " by the agent",
     }
 }
 

@@ -11,6 +11,7 @@ use squall_engine::{AnyFault, HostFacts, InjectError, Target};
 use squall_undo::{ArmError, StateDir, recover};
 
 use crate::execution::{Execution, Only};
+use crate::planned::planned;
 use crate::waiting::in_time;
 
 /// Something real, made for one check and gone after it. Each look is taken from outside, without the fault's own code.
@@ -72,12 +73,12 @@ pub fn plan_changes_nothing(subject: &Subject, host: &HostFacts) {
     let world = (subject.world)();
     let (target, args, meta) = (world.target(), world.args(), subject.fault.meta());
     assert_eq!(subject.fault.check(&args), [], "{}: good arguments", meta.name);
-    let plan = subject.fault.plan(&args, &target, host).expect("planned");
+    let plan = planned(subject.fault.as_ref(), &args, &target, host).expect("planned");
     assert!(!plan.changes.is_empty(), "{} plans no change", meta.name);
     for change in &plan.changes {
         assert!(![&change.what, &change.mechanism, &change.undo].iter().any(|text| text.is_empty()), "{}: {change:?}", meta.name);
     }
-    assert_eq!(subject.fault.plan(&args, &target, host).expect("planned again"), plan, "{} plans by chance", meta.name);
+    assert_eq!(planned(subject.fault.as_ref(), &args, &target, host).expect("planned again"), plan, "{} plans by chance", meta.name);
     assert_eq!(world.untouched(), Ok(()), "{} was planned", meta.name);
     assert!(meta.targets.contains(&target.kind.as_str()), "{} is not for {}", meta.name, target.kind);
     let unknown: Vec<&&str> = meta.needs.iter().filter(|need| !host.features.contains_key(**need)).collect();
@@ -130,7 +131,7 @@ pub async fn it_is_in_force_and_gone_after_each_of_two_reverts(subject: &Subject
 pub async fn two_at_once_are_refused_or_composed(subject: &Subject, host: &HostFacts) {
     let (world, directory) = ((subject.world)(), scratch());
     let (one, other) = (Execution::within(directory.path()), Execution::within(directory.path()));
-    let plan = subject.fault.plan(&world.args(), &world.target(), host).expect("planned");
+    let plan = planned(subject.fault.as_ref(), &world.args(), &world.target(), host).expect("planned");
     inject(&one, subject, world.as_ref(), host, || ()).await.expect("injected");
     in_time(&format!("{} is in force", name(subject)), || world.broken()).await;
     let second = inject(&other, subject, world.as_ref(), host, || ()).await;

@@ -11,6 +11,8 @@ use squall_engine::{AnyFault, Cx, HostFacts, InjectError, Target};
 use squall_model::{InjectionId, RevertedBy, RunId, Time};
 use squall_undo::{ArmError, Armed, Entry, Ledger, StateDir, Undoer, boottime};
 
+use crate::planned::planned;
+
 /// A state directory with a run's ledger.
 #[derive(Debug)]
 pub struct Execution {
@@ -72,7 +74,7 @@ impl Execution {
         arm: impl Fn(Entry) -> Result<Armed, ArmError> + Send + Sync,
     ) -> Result<Json, InjectError> {
         let claims: Vec<String> =
-            fault.plan(args, target, host).map(|plan| plan.claims.into_iter().map(|c| c.0).collect()).unwrap_or_default();
+            planned(fault.as_ref(), args, target, host).map(|plan| plan.claims.into_iter().map(|c| c.0).collect()).unwrap_or_default();
         let deadline = Some(boottime() + self.time_box);
         let last = Mutex::new(Json::Null);
         let recorder = |undo: Json| {

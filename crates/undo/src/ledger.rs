@@ -223,5 +223,6 @@ pub(crate) fn name(by: RevertedBy) -> &'static str {
         RevertedBy::Watchdog => "the watchdog",
         RevertedBy::Recover => "squall recover",
         RevertedBy::Stop => "squall stop",
+        RevertedBy::Agent => "the agent",
     }
 }

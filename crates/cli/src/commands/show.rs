@@ -184,5 +184,6 @@ fn who(by: squall_model::RevertedBy) -> &'static str {
         squall_model::RevertedBy::Watchdog => "watchdog",
         squall_model::RevertedBy::Recover => "recovery of a later command",
         squall_model::RevertedBy::Stop => "`squall stop`",
+        squall_model::RevertedBy::Agent => "the agent",
     }
 }

@@ -208,6 +208,7 @@ fn tell_injection(state: &State, injection: &InjectionState, told: &mut Told, ou
             RevertedBy::Watchdog => " by the watchdog",
             RevertedBy::Recover => " by recover",
             RevertedBy::Stop => " by `squall stop`",
+            RevertedBy::Agent => " by the agent",
         };
         out.push(Tale { at: *at, mark: Mark::Good, text: format!("{name}: reverted{by}: {}", clean(how)) });
     }

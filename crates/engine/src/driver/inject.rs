@@ -73,7 +73,7 @@ pub(super) fn inject(shared: &Arc<Shared>, id: InjectionId, deadline: Option<Mic
 
 async fn put_in_force(shared: &Shared, id: InjectionId, injection: &Injection, deadline: Option<Micros>) -> Result<(), String> {
     let (node, fault) = fault_of(shared, injection).ok_or("its kind is unknown")?;
-    let plan = fault.plan(&node.with, &injection.target, &shared.host).map_err(|e| e.to_string())?;
+    let plan = fault.plan(&node.with, &injection.target, &shared.host).await.map_err(|e| e.to_string())?;
     if plan.irreversible && !node.accept_irreversible {
         return Err("it cannot be undone, and the step does not say `acceptIrreversible: true`".into());
     }

@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use squall_model::{Event, InjectionId, Record, RollbackAction, RunId, Started, Verdict};
+use squall_model::{Event, InjectionId, Record, RevertedBy, RollbackAction, RunId, Started, Verdict};
 use squall_undo::{Ledger, Undoer, Watchdog};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::state::{Command, Micros, Phase, State};
-pub(crate) use select::{matches, shuffled, unmet, wanted};
+pub use select::{chance, keyed_hash};
+pub(crate) use select::{at_most, matches, shuffled, unmet, wanted};
 
 use crate::{Clock, HostFacts, Journal, JournalError, Program, Registry, Target, TrafficControl};
 
@@ -52,6 +53,15 @@ pub enum Control {
     Stop(String),
     /// Go on after a suspension.
     Continue(String),
+    /// An injection was put back by somebody else, as by an agent that had not heard of the run for its lease time.
+    Reverted {
+        /// Which.
+        injection: InjectionId,
+        /// Who did it.
+        by: RevertedBy,
+        /// Why, and what was done.
+        how: String,
+    },
 }
 
 /// Starts a watchdog for the run.
@@ -71,8 +81,8 @@ pub struct Setup {
     pub ledger: Arc<Ledger>,
     /// How undos are done.
     pub undoer: Arc<dyn Undoer>,
-    /// Who reverts when this process is gone.
-    pub watchdog: StartWatchdog,
+    /// Who reverts when this process is gone. None where that is not a process of this host: agents revert by themselves.
+    pub watchdog: Option<StartWatchdog>,
     /// The run's own load.
     pub traffic: Arc<dyn TrafficControl>,
     /// What is known of the host.
@@ -220,6 +230,7 @@ pub async fn drive(setup: Setup) -> Result<Outcome, JournalError> {
             Some(wish) = control.recv() => vec![match wish {
                 Control::Stop(by) => Event::StopRequested { by },
                 Control::Continue(by) => Event::ContinueRequested { by },
+                Control::Reverted { injection, by, how } => Event::Reverted { injection, by, how },
             }],
             Some(event) = inbox.recv() => {
                 let mut batch = vec![event];
@@ -244,7 +255,17 @@ pub async fn drive(setup: Setup) -> Result<Outcome, JournalError> {
 }
 
 /// Starts the watchdog, says when it watches, and replaces it if it dies.
-async fn keep_watchdog(start: StartWatchdog, shared: Arc<Shared>, guarded: watch::Sender<bool>, stop: Arc<Notify>) -> Option<Watchdog> {
+async fn keep_watchdog(
+    start: Option<StartWatchdog>,
+    shared: Arc<Shared>,
+    guarded: watch::Sender<bool>,
+    stop: Arc<Notify>,
+) -> Option<Watchdog> {
+    let Some(start) = start else {
+        guarded.send_replace(true);
+        stop.notified().await;
+        return None;
+    };
     let mut reason = String::new();
     for _ in 0..3 {
         let mut watchdog = match start() {

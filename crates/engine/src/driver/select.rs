@@ -1,5 +1,6 @@
 //! Chooses the targets of a step: those that match, less those that are excepted or protected, by the run's seed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use squall_model::{Event, Percent, Select, TargetRef};
@@ -39,6 +40,8 @@ async fn chosen(shared: &Shared, request: &Request) -> Result<(usize, Vec<Target
     let order = shuffled(matches.targets, shared.seed, request.node, request.round);
     let wanted = wanted(fault, request.percent, matched, chance(shared.seed, request.node, request.round))
         .ok_or_else(|| unmet(fault, request.percent, matched, matches.protected))?;
+    let order = at_most(order, fault, wanted)?;
+    let wanted = wanted.min(order.len());
     let gate = GateRequest { fault: &fault.fault, matched, chosen: wanted, duration: fault.duration, in_force: request.in_force };
     shared.gate.allow(&gate)?;
     let targets = order.into_iter().take(wanted).filter(|t| !request.taken.contains(&t.id)).collect();
@@ -55,9 +58,10 @@ pub(crate) struct Matches {
 pub(crate) async fn matches(registry: &Registry, gate: &dyn Gate, fault: &FaultNode) -> Result<Matches, String> {
     let kind = registry.target(&fault.target.kind).ok_or_else(|| format!("`{}` is not a kind of target", fault.target.kind))?;
     let explain = |e: crate::FindError| e.hint.map_or_else(|| e.message.clone(), |hint| format!("{}; {hint}", e.message));
-    let mut targets = kind.find(&fault.target.selector).await.map_err(explain)?;
+    let hosts = fault.target.hosts.as_ref();
+    let mut targets = kind.find_on(hosts, &fault.target.selector).await.map_err(explain)?;
     if let Some(except) = &fault.target.except {
-        let left_out = kind.find(except).await.map_err(explain)?;
+        let left_out = kind.find_on(hosts, except).await.map_err(explain)?;
         targets.retain(|t| !left_out.iter().any(|o| o.id == t.id));
     }
     let before = targets.len();
@@ -81,6 +85,36 @@ pub(crate) fn unmet(fault: &FaultNode, percent: Option<Percent>, matched: usize,
     }
 }
 
+/// The targets that may be taken beside each other: at most so many with the same value of a label of their host, in order.
+/// A share is cut to that; a number that cannot be met is an error.
+pub(crate) fn at_most(order: Vec<Target>, fault: &FaultNode, wanted: usize) -> Result<Vec<Target>, String> {
+    let limits = &fault.target.at_most;
+    let mut taken: HashMap<(&str, String), u32> = HashMap::new();
+    let fits = |target: &Target| {
+        let values: Vec<(&str, String)> =
+            limits.keys().map(|label| (label.as_str(), target.label_of_host(label).unwrap_or_default().to_owned())).collect();
+        let full = values.iter().any(|key| taken.get(key).copied().unwrap_or_default() >= limits[key.0]);
+        if !full {
+            for key in values {
+                *taken.entry(key).or_default() += 1;
+            }
+        }
+        !full
+    };
+    let fitting: Vec<Target> = order.into_iter().filter(fits).collect();
+    let number = matches!(fault.target.select, Select::Count(_) | Select::One | Select::Specific);
+    if fitting.len() < wanted && (number || fitting.is_empty()) {
+        let limits: Vec<String> = limits.iter().map(|(label, most)| format!("{label}: {most}")).collect();
+        return Err(format!(
+            "`select: {}` cannot be met: `atMost: {{ {} }}` leaves {}",
+            fault.target.select,
+            limits.join(", "),
+            fitting.len()
+        ));
+    }
+    Ok(fitting)
+}
+
 /// The matches in the order in which this step takes them: by a hash of seed, step, round and target, so that the same
 /// seed takes the same ones, and one that comes or goes does not change the order of the others.
 pub(crate) fn shuffled(mut targets: Vec<Target>, seed: u64, node: usize, round: u32) -> Vec<Target> {
@@ -89,12 +123,12 @@ pub(crate) fn shuffled(mut targets: Vec<Target>, seed: u64, node: usize, round: 
 }
 
 /// A number in `0..1` for choices of a count.
-pub(crate) fn chance(seed: u64, node: usize, round: u32) -> f64 {
+pub fn chance(seed: u64, node: usize, round: u32) -> f64 {
     (keyed_hash(seed, node as u64, u64::from(round), b"count") >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Mixes with `SplitMix64` (Steele, Lea, Flood 2014): enough to choose with, not to hide with.
-pub(crate) fn keyed_hash(seed: u64, a: u64, b: u64, bytes: &[u8]) -> u64 {
+pub fn keyed_hash(seed: u64, a: u64, b: u64, bytes: &[u8]) -> u64 {
     let mut hash = seed;
     let words = bytes.chunks(8).map(|chunk| chunk.iter().fold(0_u64, |word, byte| word << 8 | u64::from(*byte)));
     for word in [a, b, bytes.len() as u64].into_iter().chain(words) {
@@ -112,7 +146,46 @@ fn split_mix(x: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// Six targets on three hosts in two zones.
+    fn placed() -> Vec<Target> {
+        let place = |i: usize| json!({ "host": format!("h{}", i / 2), "labels": { "zone": if i < 4 { "a" } else { "b" } } });
+        targets(6).into_iter().enumerate().map(|(i, target)| Target { facts: place(i), ..target }).collect()
+    }
+
+    fn node(select: Select, limits: &[(&str, u32)]) -> FaultNode {
+        let at_most = limits.iter().map(|(label, most)| ((*label).to_owned(), *most)).collect();
+        let target = squall_model::Target { kind: "t".into(), selector: json!({}), select, except: None, hosts: None, at_most };
+        FaultNode {
+            fault: "f".into(),
+            target,
+            with: json!({}),
+            duration: None,
+            stages: vec![None],
+            stage_every: squall_model::Time::ZERO,
+            accept_irreversible: false,
+        }
+    }
+
+    #[test]
+    fn no_host_and_no_zone_has_more_than_it_may() {
+        let all = node(Select::All, &[("host", 1)]);
+        assert_eq!(ids(at_most(placed(), &all, 6).expect("cut")), ["t:0", "t:2", "t:4"]);
+        let zones = node(Select::All, &[("host", 1), ("zone", 1)]);
+        assert_eq!(ids(at_most(placed(), &zones, 6).expect("cut")), ["t:0", "t:4"]);
+        assert_eq!(at_most(placed(), &node(Select::All, &[]), 6).expect("all").len(), 6);
+    }
+
+    #[test]
+    fn a_number_that_the_limits_do_not_leave_is_refused() {
+        let error = at_most(placed(), &node(Select::Count(4), &[("host", 1)]), 4).expect_err("three hosts");
+        assert_eq!(error, "`select: 4` cannot be met: `atMost: { host: 1 }` leaves 3");
+        assert!(at_most(placed(), &node(Select::Count(3), &[("host", 1)]), 3).is_ok());
+        assert!(at_most(placed(), &node(Select::All, &[("zone", 0)]), 6).is_err());
+    }
 
     fn targets(n: usize) -> Vec<Target> {
         (0..n).map(|i| Target { kind: "t".into(), id: format!("t:{i}"), label: String::new(), facts: serde_json::Value::Null }).collect()

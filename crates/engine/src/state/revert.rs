@@ -2,7 +2,7 @@
 
 use squall_model::{InjectionId, RevertedBy, Timer};
 
-use super::{Command, InjectionPhase, Micros, Phase, State, micros};
+use super::{Command, InjectionPhase, Micros, Phase, State, Stop, micros};
 
 /// Tries before an injection counts as stuck: 0.1, 0.2, 0.4, 0.8, 1.6 s between them.
 const REVERT_TRIES: u32 = 6;
@@ -65,9 +65,14 @@ impl State {
         if injection.reverted.is_some() {
             return;
         }
+        let unasked = injection.phase == InjectionPhase::InForce;
         injection.phase = InjectionPhase::Reverted;
         injection.reverted = Some((now, by, how.to_owned()));
-        let node = injection.node;
+        let (node, label) = (injection.node, injection.label.clone());
+        if unasked && self.phase != Phase::Revert {
+            let name = &self.program.nodes[node].name;
+            return self.halt(Stop::NoEffect(format!("{name} on {label} was put back before its time: {how}")), out);
+        }
         if self.phase == Phase::Revert { self.revert_progress(out) } else { self.node_progress(node, out) }
     }
 

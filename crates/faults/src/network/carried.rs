@@ -275,7 +275,7 @@ mod tests {
         let feature = |available| Feature { available, detail: "nothing found".into(), hint: Some("get it".into()) };
         host.features.insert("nf-tables".into(), feature(true));
         host.features.insert("nfqueue".into(), feature(false));
-        let plan = |args| AnyFault::plan(&NetworkLoss::default(), &args, &target, &host);
+        let plan = |args| squall_testkit::planned(&NetworkLoss::default(), &args, &target, &host);
         let refused = plan(json!({ "bursts": { "enter": "1%", "leave": "25%" } })).expect_err("refused");
         let message = "what is shaped needs nfqueue of the host: nothing found".to_owned();
         assert_eq!((refused.message, refused.hint), (message, Some("get it".to_owned())));

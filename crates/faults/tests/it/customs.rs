@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use squall_engine::InjectError;
 use squall_faults::custom::rollback_undo;
 use squall_model::RollbackAction;
-use squall_testkit::{Execution, Victim, eventually};
+use squall_testkit::{Execution, Victim, eventually, planned};
 
 use crate::kinds::{fault, host};
 
@@ -59,7 +59,7 @@ async fn values_of_the_environment_are_shown_nowhere() {
         "verify": { "run": ["sh", "-c", "[ \"$TOKEN\" = hunter2 ]"], "env": secret },
         "undo": { "run": ["sh", "-c", "[ \"$TOKEN\" = hunter2 ]"], "env": secret },
     });
-    let plan = fault.plan(&args, &host(), &squall_sys::facts()).expect("planned");
+    let plan = planned(fault.as_ref(), &args, &host(), &squall_sys::facts()).expect("planned");
     let undo = inject(&run, &args).await.expect("injected");
     let effect = fault.verify(&undo).await.expect("looked at");
     let how = run.revert(&fault).await.expect("reverted");
@@ -69,7 +69,8 @@ async fn values_of_the_environment_are_shown_nowhere() {
 
 #[test]
 fn a_command_or_call_without_an_undo_is_irreversible() {
-    let irreversible = |name: &str, args: &Json| fault(name).plan(args, &host(), &squall_sys::facts()).expect("planned").irreversible;
+    let irreversible =
+        |name: &str, args: &Json| planned(fault(name).as_ref(), args, &host(), &squall_sys::facts()).expect("planned").irreversible;
     assert!(irreversible("custom.command", &only(json!({ "run": ["true"] }))));
     assert!(irreversible("custom.http", &only(json!({ "url": "http://127.0.0.1:1/" }))));
     assert!(!irreversible("custom.command", &json!({ "inject": { "run": ["true"] }, "undo": { "run": ["true"] } })));

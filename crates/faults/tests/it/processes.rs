@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use squall_engine::{InjectError, Target};
 use squall_sys::process::{ProcessFacts, ProcessId};
 use squall_sys::relaunch::Snapshot;
-use squall_testkit::{Execution, Supervised, Victim, eventually, in_time};
+use squall_testkit::{Execution, Supervised, Victim, eventually, in_time, planned};
 
 use crate::kinds::{fault, found, one};
 
@@ -216,7 +216,8 @@ async fn a_process_that_nobody_brings_back_is_reported() {
 #[test]
 fn a_kill_without_a_way_back_is_planned_as_irreversible() {
     let victim = Victim::sleeper();
-    let plan = |args: Json| fault("process.kill").plan(&args, &this(&victim), &squall_sys::facts()).expect("planned").irreversible;
+    let plan =
+        |args: Json| planned(fault("process.kill").as_ref(), &args, &this(&victim), &squall_sys::facts()).expect("planned").irreversible;
     assert!(plan(json!({ "back": "none" })) && !plan(json!({ "back": "relaunch" })) && !plan(Json::Null));
 }
 

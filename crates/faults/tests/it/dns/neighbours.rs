@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use squall_testkit::net::Family;
+use squall_testkit::planned;
 
 use super::{Bench, name_server};
 
@@ -125,7 +126,7 @@ async fn a_namespace_is_broken_also_where_its_name_servers_cannot_be_reached() {
 async fn a_process_has_the_name_servers_of_its_own_file_system() {
     let bench = Bench::new();
     let args = json!({ "queries": { "names": ["web.example.com"] } });
-    let plan = super::fault("dns.error").plan(&args, &bench.target(), &squall_sys::facts()).expect("planned");
+    let plan = planned(super::fault("dns.error").as_ref(), &args, &bench.target(), &squall_sys::facts()).expect("planned");
     let servers = format!("{}, {}", bench.server.v4(), bench.server.v6());
     assert!(plan.changes[0].mechanism.contains(&servers), "{plan:?}");
     let made = bench.inject("dns.error", args).await;
@@ -139,7 +140,7 @@ fn a_plan_says_what_is_made_and_changes_nothing() {
     let bench = Bench::new();
     let before = bench.client.run("nft list ruleset");
     let args = json!({ "queries": { "names": ["*.example.com"], "types": ["A"], "percent": "30%" }, "answer": "servfail" });
-    let plan = super::fault("dns.error").plan(&args, &bench.namespace(), &squall_sys::facts()).expect("planned");
+    let plan = planned(super::fault("dns.error").as_ref(), &args, &bench.namespace(), &squall_sys::facts()).expect("planned");
     let change = &plan.changes[0];
     assert!(change.what.starts_with("30% of the DNS queries for *.example.com (A) of network namespace"), "{}", change.what);
     assert!(change.mechanism.starts_with("answered with SERVFAIL by a resolver of Squall's own"), "{}", change.mechanism);

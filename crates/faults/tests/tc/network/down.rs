@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use squall_engine::{AnyFault, Target};
 use squall_faults::network::Down;
-use squall_testkit::eventually_ok;
 use squall_testkit::net::probe::ping;
 use squall_testkit::net::{Host, InForce, Lab};
+use squall_testkit::{eventually_ok, planned};
 
 use super::picture;
 
@@ -21,7 +21,7 @@ fn refused(host: &Host, args: &Json) -> (String, String) {
 }
 
 fn refused_for(target: &Target, args: &Json) -> (String, String) {
-    let error = fault().plan(args, target, &squall_sys::facts()).expect_err("refused");
+    let error = planned(fault().as_ref(), args, target, &squall_sys::facts()).expect_err("refused");
     (error.message.clone(), error.hint.unwrap_or_else(|| panic!("{} has no hint", error.message)))
 }
 
@@ -200,13 +200,17 @@ fn the_interface_of_an_ssh_session_is_refused_unless_it_is_written() {
         session = b.within(|| std::net::TcpStream::connect(&address)).ok();
         if session.is_some() { Ok(()) } else { Err("refused".into()) }
     });
-    eventually_ok("it is refused", || match fault().plan(&json!({ "interface": "eth0" }), &a.target(), &squall_sys::facts()) {
-        Err(error) if error.message.contains("reached over eth0") && error.hint.as_ref().is_some_and(|h| h.contains("includeOwnLine")) => {
-            Ok(())
+    eventually_ok("it is refused", || {
+        match planned(fault().as_ref(), &json!({ "interface": "eth0" }), &a.target(), &squall_sys::facts()) {
+            Err(error)
+                if error.message.contains("reached over eth0") && error.hint.as_ref().is_some_and(|h| h.contains("includeOwnLine")) =>
+            {
+                Ok(())
+            }
+            other => Err(format!("{other:?}")),
         }
-        other => Err(format!("{other:?}")),
     });
-    let written = fault().plan(&json!({ "interface": "eth0", "includeOwnLine": true }), &a.target(), &squall_sys::facts());
+    let written = planned(fault().as_ref(), &json!({ "interface": "eth0", "includeOwnLine": true }), &a.target(), &squall_sys::facts());
     server.kill().expect("killed");
     server.wait().expect("reaped");
     written.expect("planned");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use squall_engine::AnyFault;
 use squall_faults::network::Mtu;
-use squall_testkit::eventually_ok;
 use squall_testkit::net::{Host, InForce, Lab};
+use squall_testkit::{eventually_ok, planned};
 
 use super::picture;
 
@@ -15,7 +15,7 @@ fn fault() -> Arc<dyn AnyFault> {
 }
 
 fn refused(host: &Host, args: &Json) -> (String, String) {
-    let error = fault().plan(args, &host.target(), &squall_sys::facts()).expect_err("refused");
+    let error = planned(fault().as_ref(), args, &host.target(), &squall_sys::facts()).expect_err("refused");
     (error.message, error.hint.expect("a hint"))
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use squall_engine::AnyFault;
 use squall_faults::network::PortExhaustion;
 use squall_testkit::net::{Family, Host, InForce, Lab};
+use squall_testkit::planned;
 
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -108,7 +109,7 @@ fn more_ports_to_leave_than_there_are_is_refused() {
     let lab = Lab::new();
     let a = lab.host("a");
     narrow(&a);
-    let error = fault().plan(&json!({ "leave": 100 }), &a.target(), &squall_sys::facts()).expect_err("refused");
+    let error = planned(fault().as_ref(), &json!({ "leave": 100 }), &a.target(), &squall_sys::facts()).expect_err("refused");
     assert!(error.message.starts_with("only 100 ports of 40000 to 40099 are free as it is"), "{}", error.message);
     assert!(error.hint.is_some());
 }
