@@ -142,7 +142,7 @@ fn search_finds_by_words_and_filters_the_best_first() {
     assert_eq!(words("CACH neigh"), ["two"]);
     assert_eq!(words("prüfung"), ["two"]);
     assert_eq!(words("cache timeouts"), [""; 0], "every word must be there");
-    assert_eq!(words("latency"), ["one", "two"], "the likely cause is searched");
+    assert_eq!(words("latency"), ["two", "one"], "the likely cause is searched, and the newest first where words say the same");
     let by = |query: Query| search(all, &query);
     assert_eq!(by(Query { tags: vec!["timeouts".into()], ..Query::default() }), ["one"]);
     assert_eq!(by(Query { owner: Some("bob".into()), ..Query::default() }), ["two"]);
