@@ -105,6 +105,18 @@ impl RuleFault {
             })
             .collect()
     }
+
+    fn planned(&self, args: &Value, target: &Target) -> Result<Plan, PlanError> {
+        let (rule, errors) = self.rule(args);
+        if let Some(error) = errors.into_iter().next() {
+            return Err(PlanError { message: error.message, hint: error.hint });
+        }
+        let facts = ProxyFacts::of(target)?;
+        let share = rule["percent"].as_str().map(|percent| format!(" for {percent} of what matches")).unwrap_or_default();
+        let mechanism = format!("adds a rule `{}`{share} through {}", self.name, facts.api);
+        let undo = "removes the rule; the proxy does so by itself 10 s after the time box".to_owned();
+        Ok(Plan { changes: vec![PlannedChange { what: facts.edge(), mechanism, undo }], claims: Vec::new(), irreversible: false })
+    }
 }
 
 impl AnyFault for &'static RuleFault {
@@ -139,16 +151,8 @@ impl AnyFault for &'static RuleFault {
         self.rule(args).1
     }
 
-    fn plan(&self, args: &Value, target: &Target, _: &HostFacts) -> Result<Plan, PlanError> {
-        let (rule, errors) = self.rule(args);
-        if let Some(error) = errors.into_iter().next() {
-            return Err(PlanError { message: error.message, hint: error.hint });
-        }
-        let facts = ProxyFacts::of(target)?;
-        let share = rule["percent"].as_str().map(|percent| format!(" for {percent} of what matches")).unwrap_or_default();
-        let mechanism = format!("adds a rule `{}`{share} through {}", self.name, facts.api);
-        let undo = "removes the rule; the proxy does so by itself 10 s after the time box".to_owned();
-        Ok(Plan { changes: vec![PlannedChange { what: facts.edge(), mechanism, undo }], claims: Vec::new(), irreversible: false })
+    fn plan<'a>(&'a self, args: &'a Value, target: &'a Target, _: &'a HostFacts) -> BoxFuture<'a, Result<Plan, PlanError>> {
+        Box::pin(std::future::ready(self.planned(args, target)))
     }
 
     fn inject<'a>(&'a self, args: &'a Value, target: &'a Target, cx: ErasedCx<'a>) -> BoxFuture<'a, Result<(), InjectError>> {
