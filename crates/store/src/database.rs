@@ -353,26 +353,56 @@ pub(crate) fn check_key(text: &str) -> Result<(), StoreError> {
     Err(StoreError::BadKey { key: text.chars().take(64).collect::<String>().escape_default().to_string(), reason })
 }
 
+impl Document {
+    /// From a row: its version and two times, in microseconds since 1970.
+    pub(crate) fn from_row(kind: String, id: String, numbers: [i64; 3], body: &str) -> Result<Self, StoreError> {
+        let damaged = |reason: String| StoreError::DamagedDocument { kind: kind.clone(), id: id.clone(), reason };
+        let [version, created, updated] = numbers;
+        let version = u64::try_from(version).map_err(|e| damaged(e.to_string()))?;
+        let created = Timestamp::from_microsecond(created).map_err(|e| damaged(e.to_string()))?;
+        let updated = Timestamp::from_microsecond(updated).map_err(|e| damaged(e.to_string()))?;
+        let body = serde_json::from_str(body).map_err(|e| damaged(e.to_string()))?;
+        Ok(Self { kind, id, version, created, updated, body })
+    }
+}
+
+impl List {
+    /// The first text that sorts after all that start with the prefix; `None` when nothing does. UTF-8 sorts as its code points
+    /// do, so that is the prefix with its last character replaced by the next one.
+    pub(crate) fn end(&self) -> Option<String> {
+        let mut start = self.prefix.clone();
+        while let Some(last) = start.pop() {
+            // Between U+D7FF and U+E000 there are no characters.
+            let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
+            if let Some(next) = next {
+                start.push(next);
+                return Some(start);
+            }
+        }
+        None
+    }
+}
+
+impl Write {
+    /// Kind and id of its document.
+    pub(crate) fn key(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Create { kind, id, .. } | Self::Replace { kind, id, .. } | Self::Put { kind, id, .. } | Self::Delete { kind, id, .. } => {
+                Some((kind, id))
+            }
+            Self::Audit(_) => None,
+        }
+    }
+}
+
 impl Batch {
     /// Whether every implementation can keep it.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        self.writes.iter().try_for_each(|write| match write {
-            Write::Create { kind, id, .. }
-            | Write::Replace { kind, id, .. }
-            | Write::Put { kind, id, .. }
-            | Write::Delete { kind, id, .. } => check_key(kind).and_then(|()| check_key(id)),
-            Write::Audit(_) => Ok(()),
-        })
+        self.writes.iter().filter_map(Write::key).try_for_each(|(kind, id)| check_key(kind).and_then(|()| check_key(id)))
     }
 
     /// What watchers are told of it.
     pub(crate) fn changes(&self) -> impl Iterator<Item = Change> {
-        self.writes.iter().filter_map(|write| match write {
-            Write::Create { kind, id, .. }
-            | Write::Replace { kind, id, .. }
-            | Write::Put { kind, id, .. }
-            | Write::Delete { kind, id, .. } => Some(Change::Document { kind: kind.clone(), id: id.clone() }),
-            Write::Audit(_) => None,
-        })
+        self.writes.iter().filter_map(Write::key).map(|(kind, id)| Change::Document { kind: kind.to_owned(), id: id.to_owned() })
     }
 }

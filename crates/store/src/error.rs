@@ -142,6 +142,24 @@ pub enum StoreError {
         /// In the driver's words.
         reason: String,
     },
+    /// The tables of the database server were made by a newer Squall.
+    #[error("the database {place} has format {found}, and this squall knows formats up to {known}")]
+    NewerServer {
+        /// Its address, without a password.
+        place: String,
+        /// Its version.
+        found: usize,
+        /// The newest that this program reads.
+        known: usize,
+    },
+    /// The database server refused something. Nothing was written.
+    #[error("the database {place} failed: {reason}")]
+    Server {
+        /// Its address, without a password.
+        place: String,
+        /// In its words.
+        reason: String,
+    },
     /// Any other failure of the database.
     #[error("the journal {} failed: {reason}", path.display())]
     Failed {
@@ -184,6 +202,7 @@ impl StoreError {
             Self::NoRuns => "`squall demo` makes two".into(),
             Self::DamagedAudit { .. } => "`squall audit verify` finds the first row that was changed".into(),
             Self::Unreachable { .. } => "check that the database runs, and its address, user and password".into(),
+            Self::NewerServer { .. } => "use a newer squall, or another database".into(),
             Self::Uncertain { .. } => "read it again to see whether it was done".into(),
             Self::UnknownRun(_)
             | Self::Begun(_)
@@ -191,6 +210,7 @@ impl StoreError {
             | Self::Encode { .. }
             | Self::BadKey { .. }
             | Self::DamagedDocument { .. }
+            | Self::Server { .. }
             | Self::Failed { .. } => return None,
         })
     }

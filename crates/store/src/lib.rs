@@ -24,9 +24,11 @@ mod database;
 mod error;
 mod memory;
 mod memory_database;
+mod postgres_database;
 mod rows;
 mod schema;
 mod sqlite;
+mod sqlite_database;
 mod summary;
 
 pub use audit::{AuditEntry, AuditError, AuditFilter, AuditHead, AuditRow};
@@ -36,6 +38,8 @@ pub use database::{
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use memory_database::MemoryDatabase;
+pub use postgres_database::PostgresDatabase;
 pub use schema::SCHEMA_VERSION;
 pub use sqlite::Store;
+pub use sqlite_database::SqliteDatabase;
 pub use summary::{Filter, RunStore, RunSummary};

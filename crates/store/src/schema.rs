@@ -9,12 +9,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::StoreError;
+use crate::sqlite::Fault;
 
 /// Version of the database's tables (`PRAGMA user_version`). A newer one is refused, an older one is brought up to date.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// How to get from each version to the next; the first makes the tables.
-const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema/0001.sql")];
+const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// `PRAGMA application_id`: "Sqll". Tells a journal from any other SQLite database.
 const APPLICATION_ID: i32 = 0x5371_6c6c;
@@ -30,32 +31,11 @@ pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
     // No mutex inside SQLite: the connection stands behind one of ours.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(|e| unopened(e.to_string()))?;
-    prepare(&mut connection, path).map_err(|e| e.into_store_error(path))?;
+    prepare(&mut connection, path).map_err(|e| e.told(path))?;
     Ok(connection)
 }
 
-/// Either SQLite's error, which the caller puts into words, or one of ours.
-enum OpenError {
-    Sqlite(rusqlite::Error),
-    Store(StoreError),
-}
-
-impl From<rusqlite::Error> for OpenError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl OpenError {
-    fn into_store_error(self, path: &Path) -> StoreError {
-        match self {
-            Self::Sqlite(error) => StoreError::from_sqlite(path, &error),
-            Self::Store(error) => error,
-        }
-    }
-}
-
-fn prepare(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
     connection.busy_timeout(BUSY)?;
     // The small cache keeps the smallest run small; the journal is written once and rarely read back.
     connection.execute_batch("PRAGMA cache_size = -256; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;
@@ -77,15 +57,15 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-fn check(connection: &Connection, path: &Path, found: u32) -> Result<(), OpenError> {
+fn check(connection: &Connection, path: &Path, found: u32) -> Result<(), Fault> {
     if found > SCHEMA_VERSION {
-        return Err(OpenError::Store(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION }));
+        return Err(Fault::Own(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION }));
     }
     let application: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
     let tables: i64 = if found == 0 { connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))? } else { 0 };
     // A database without tables is one that was just made; one with tables has to be ours.
     if (found > 0 || tables > 0) && application != APPLICATION_ID {
-        return Err(OpenError::Store(StoreError::Foreign { path: path.to_owned() }));
+        return Err(Fault::Own(StoreError::Foreign { path: path.to_owned() }));
     }
     Ok(())
 }
@@ -104,7 +84,7 @@ fn switch_to_wal(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Fault> {
     // Immediate: of two processes the second waits here, and then finds the work done.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = version(&transaction)?;

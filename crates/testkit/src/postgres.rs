@@ -92,7 +92,8 @@ impl Postgres {
 
     /// How to reach one of its databases; `postgres` is always there.
     pub fn address(&self, database: &str) -> String {
-        format!("host={} user=postgres dbname={database}", self.directory.path().join("run").display())
+        let port = self.settings.iter().find_map(|setting| setting.strip_prefix("port=")).unwrap_or("5432");
+        format!("host={} port={port} user=postgres dbname={database}", self.directory.path().join("run").display())
     }
 
     /// Runs SQL by `psql`; gives what it says, or why it failed.

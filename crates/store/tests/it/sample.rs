@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use squall_model::{Event, JOURNAL_VERSION, Measured, Record, RunId, Started, Value, Verdict};
+use squall_store::AuditEntry;
 
 pub fn run(n: u64) -> RunId {
     RunId::new(1_700_000_000_000 + n, 7)
@@ -36,4 +37,15 @@ pub fn ended(seq: u64, verdict: Verdict) -> Record {
 
 pub fn labels(team: &str) -> BTreeMap<String, String> {
     [("team".to_owned(), team.to_owned())].into()
+}
+
+pub fn audit_entry(subject: &str) -> AuditEntry {
+    AuditEntry {
+        at: jiff::Timestamp::UNIX_EPOCH,
+        actor: "ada".into(),
+        action: "run.start".into(),
+        subject: subject.into(),
+        outcome: "ok".into(),
+        detail: serde_json::json!({ "why": "because" }),
+    }
 }

@@ -173,7 +173,7 @@ impl Drop for Writer {
 fn writer(path: &Path) -> Writer {
     #[expect(clippy::disallowed_methods, reason = "a process that is killed while it writes")]
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["--exact", "database::writer_process", "--nocapture"]).env(WRITER, path).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["--exact", "journal_file::writer_process", "--nocapture"]).env(WRITER, path).stdout(Stdio::piped()).stderr(Stdio::null());
     Writer(command.spawn().expect("started"))
 }
 
