@@ -6,6 +6,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod carried;
 pub mod cpu;
 pub mod custom;
@@ -24,7 +25,7 @@ pub use target::is_protected;
 
 /// Every fault, family by family.
 pub fn all() -> Vec<Arc<dyn AnyFault>> {
-    [process::all(), cpu::all(), memory::all(), network::all(), dns::all(), custom::all()].concat()
+    [process::all(), cpu::all(), memory::all(), network::all(), dns::all(), app::all(), custom::all()].concat()
 }
 
 /// Every kind of target.

@@ -44,9 +44,10 @@ pub fn publish(directory: &Path, setting: &Setting) -> io::Result<Held> {
     Ok(Held { _lock: file })
 }
 
-/// Ends a fault, whoever set it. False if there was none.
-pub fn withdraw(directory: &Path, id: &str) -> io::Result<bool> {
-    let mut there = false;
+/// Ends a fault, whoever set it. None if there was none.
+pub fn withdraw(directory: &Path, id: &str) -> io::Result<Option<Withdrawn>> {
+    let taken = open(&path(directory, id, TAKEN))?;
+    let mut there = taken.is_some();
     for path in [path(directory, id, FAULT), hidden(directory, id), path(directory, id, TAKEN)] {
         match std::fs::remove_file(path) {
             Ok(()) => there = true,
@@ -54,7 +55,20 @@ pub fn withdraw(directory: &Path, id: &str) -> io::Result<bool> {
             Err(error) => return Err(error),
         }
     }
-    Ok(there)
+    Ok(there.then_some(Withdrawn { taken }))
+}
+
+/// A fault that was ended.
+#[derive(Debug)]
+pub struct Withdrawn {
+    taken: Option<File>,
+}
+
+impl Withdrawn {
+    /// Whether some service has not seen yet that it is over.
+    pub fn is_obeyed(&self) -> io::Result<bool> {
+        self.taken.as_ref().map_or(Ok(false), |taken| is_locked(taken, true))
+    }
 }
 
 /// How a fault stands.

@@ -39,6 +39,6 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 
 /// Waits a little between two looks at something outside. It times no fault.
 #[expect(clippy::disallowed_methods, reason = "a pause between two looks at a real process; deadlines are on CLOCK_BOOTTIME")]
-async fn pause_between_looks() {
+pub(crate) async fn pause_between_looks() {
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
 }

@@ -1,5 +1,6 @@
 //! Kinds of target on this host.
 
+mod app;
 mod cgroup;
 mod container;
 mod host;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use squall_engine::AnyTargetKind;
 
+pub use app::{App, AppFacts, AppSelector};
 pub use cgroup::{Cgroup, CgroupFacts, CgroupSelector};
 pub use container::{Container, ContainerFacts, ContainerSelector};
 pub use host::Host;
@@ -20,5 +22,5 @@ pub use user::{User, UserFacts, UserSelector};
 
 /// Every kind of target here.
 pub fn all() -> Vec<Arc<dyn AnyTargetKind>> {
-    vec![Arc::new(Process), Arc::new(Host), Arc::new(Namespace), Arc::new(Container), Arc::new(Cgroup), Arc::new(User)]
+    vec![Arc::new(Process), Arc::new(Host), Arc::new(Namespace), Arc::new(Container), Arc::new(Cgroup), Arc::new(User), Arc::new(App)]
 }

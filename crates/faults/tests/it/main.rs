@@ -1,5 +1,6 @@
 //! The faults against real processes.
 
+mod apps;
 mod conformance;
 mod customs;
 mod dns;

@@ -94,9 +94,11 @@ async fn a_request_that_is_held_back_goes_on_when_its_fault_ends() {
 async fn ending_a_fault_leaves_nothing_and_ending_it_again_is_no_error() {
     let field = Field::new("checkout").await;
     let held = field.set(&failing("squall-r-1", 1.0, 503)).await;
-    assert!(file::withdraw(&field.directory(), "squall-r-1").expect("ended"));
+    let ended = file::withdraw(&field.directory(), "squall-r-1").expect("ended").expect("there was one");
     drop(held);
-    assert!(!file::withdraw(&field.directory(), "squall-r-1").expect("ended before"));
+    eventually("the service lets go", || !ended.is_obeyed().expect("looked at")).await;
+    assert!(field.ask("/cart").await.0 == 200, "what lets go does not break any more");
+    assert!(file::withdraw(&field.directory(), "squall-r-1").expect("ended before").is_none());
     assert_eq!(names(&field.directory()), [""; 0]);
     eventually_async("requests are good again", || async { field.ask("/cart").await.0 == 200 }).await;
 }

@@ -1,5 +1,6 @@
 //! Every fault keeps what is promised of all of them. One test a promise; each goes over the whole table.
 
+mod applications;
 mod links;
 mod resolving;
 mod table;

@@ -24,10 +24,11 @@ pub fn table() -> Vec<Subject> {
         .chain(networks())
         .chain(super::resolving::rows())
         .chain(super::links::rows())
+        .chain(super::applications::rows())
         .collect()
 }
 
-fn row(row: &'static str, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
+pub(super) fn row(row: &'static str, world: fn() -> Box<dyn World>, bad: Vec<Json>) -> Subject {
     let name = row.split(' ').next().unwrap_or_default();
     let fault = squall_faults::all().into_iter().find(|fault| fault.meta().name == name);
     Subject { row, fault: fault.unwrap_or_else(|| panic!("{row} is no fault")), world, bad }
