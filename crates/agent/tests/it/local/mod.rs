@@ -1,0 +1,6 @@
+//! The local API: `/faults`.
+
+mod asking;
+mod ending;
+mod field;
+mod setting;

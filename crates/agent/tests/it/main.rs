@@ -1,0 +1,3 @@
+//! The agent as a process of its own.
+
+mod local;
