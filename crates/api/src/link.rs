@@ -32,6 +32,9 @@ pub const DEFAULT_LEASE: Time = Time::from_secs(10);
 /// How often the server beats: three beats may be lost before a lease of the default length ends.
 pub const BEAT_EVERY: Time = Time::from_secs(3);
 
+/// The name that every server's certificate of the server's own authority has: agents that trust that authority look for it, by whatever
+/// name or address they reach the server.
+pub const SERVER_NAME: &str = "squall-server";
 /// The header that carries [`Welcome::session`].
 pub const SESSION_HEADER: &str = "squall-session";
 /// The name of the server-sent event that is a [`Command`].
@@ -206,7 +209,7 @@ pub struct Inject {
 pub struct Measure {
     /// The run.
     pub run: RunId,
-    /// Index in `hypothesis.probes`.
+    /// Number of the probe within the run.
     pub probe: usize,
     /// The kind of probe.
     pub kind: String,
