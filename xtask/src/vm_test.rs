@@ -13,9 +13,15 @@ pub struct Args {
     /// The package whose tests they are
     #[arg(long, default_value = "squall-testkit")]
     package: String,
-    /// The file in `tests/` that has them, without `.rs`
+    /// The file in `tests/` that has them, without `.rs`; or `lib`, for those in `src/`
     #[arg(long, default_value = "net")]
     test: String,
+    /// A test program that is there already, in place of building one
+    #[arg(long, value_name = "FILE")]
+    built: Option<PathBuf>,
+    /// What else to take along, to the same place: the programs that a test program from `--built` starts
+    #[arg(long, value_name = "FILE")]
+    take: Vec<PathBuf>,
     /// By which faults are carried: `SQUALL_TEST_MECHANISM`
     #[arg(long, default_value = "netem")]
     mechanism: String,
@@ -28,6 +34,9 @@ pub struct Args {
     /// Memory, in MiB
     #[arg(long, default_value_t = 1024)]
     memory: u32,
+    /// Leave a module of the kernel out, to see what is done without it
+    #[arg(long, value_name = "MODULE")]
+    without: Vec<String>,
     /// Show what tests print
     #[arg(long)]
     show: bool,
@@ -99,7 +108,10 @@ const MODULES: &[&str] = &[
 ];
 
 pub fn run(args: &Args) -> Result<()> {
-    let Built { test, programs } = build(&args.package, &args.test)?;
+    let Built { test, programs } = match &args.built {
+        Some(test) => Built { test: test.clone(), programs: Vec::new() },
+        None => build(&args.package, &args.test)?,
+    };
     let mut inside: Vec<(PathBuf, &str)> = vec![(test, "the-test")];
     for (program, package) in PROGRAMS {
         let path = shell::which(program).with_context(|| format!("`{program}` is missing: install the Debian package {package}"))?;
@@ -107,6 +119,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     // Tests know the programs of their package by where they were built.
     let mut files = programs;
+    files.extend(args.take.iter().cloned());
     files.extend(FILES.iter().map(PathBuf::from).filter(|file| file.exists()));
     let environment: String = args.env.iter().map(|pair| format!("{pair} ")).collect();
     let shown = if args.show { " --show-output" } else { "" };
@@ -115,10 +128,14 @@ pub fn run(args: &Args) -> Result<()> {
         args.mechanism,
         args.tests.join(" ")
     );
+    if let Some(unknown) = args.without.iter().find(|name| !MODULES.contains(&name.as_str())) {
+        bail!("{unknown} is none of the modules: {}", MODULES.join(", "));
+    }
+    let modules: Vec<&str> = MODULES.iter().copied().filter(|module| !args.without.iter().any(|name| name == module)).collect();
     Machine {
         programs: &inside,
         files: &files,
-        modules: MODULES,
+        modules: &modules,
         line: &line,
         descriptors: 65_536,
         cores: args.cores,
@@ -137,7 +154,12 @@ struct Built {
 /// Builds them as `cargo test` does, and lets cargo say where they are.
 fn build(package: &str, test: &str) -> Result<Built> {
     let mut cargo = shell::cargo();
-    cargo.args(["test", "--quiet", "--package", package, "--test", test, "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.args(["test", "--quiet", "--package", package, "--no-run", "--message-format=json-render-diagnostics"]);
+    if test == "lib" {
+        cargo.arg("--lib")
+    } else {
+        cargo.args(["--test", test])
+    };
     let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cargo")?;
     if !output.status.success() {
         bail!("the tests of {package} could not be built");
@@ -145,9 +167,10 @@ fn build(package: &str, test: &str) -> Result<Built> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let artifacts: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of_kind = |kind: &str| -> Vec<PathBuf> {
-        let is = |artifact: &&Value| artifact["target"]["kind"][0] == kind;
+        let is = |artifact: &&Value| artifact["target"]["kind"][0] == kind && (kind == "bin" || artifact["profile"]["test"] == true);
         artifacts.iter().filter(is).filter_map(|artifact| Some(Path::new(artifact["executable"].as_str()?).to_owned())).collect()
     };
-    let test = of_kind("test").into_iter().next().with_context(|| format!("cargo built no test {test}"))?;
+    let test =
+        of_kind(if test == "lib" { "lib" } else { "test" }).into_iter().next().with_context(|| format!("cargo built no test {test}"))?;
     Ok(Built { test, programs: of_kind("bin") })
 }

@@ -28,9 +28,10 @@ const FEATURES: &[Row] = &[
     ("nfqueue", nfqueue),
 ];
 
-/// What the kernel has of traffic control. To find it out may take a network namespace for each, so that only those ask who want
-/// to know.
+/// What the kernel has of traffic control, and of looking at sockets. To find it out may take a network namespace for each, or
+/// load modules, so that only those ask who want to know.
 const TRAFFIC_CONTROL: &[Row] = &[
+    ("sock-diag", sock_diag),
     ("ifb", || kernel_part(crate::tc::Part::Ifb, "ifb: packets can be sent through a device of Squall's own", "CONFIG_IFB")),
     ("netem", || kernel_part(crate::tc::Part::Netem, "netem: the kernel delays and loses packets", "CONFIG_NET_SCH_NETEM")),
     ("tbf", || kernel_part(crate::tc::Part::Tbf, "tbf: the kernel limits rates", "CONFIG_NET_SCH_TBF")),
@@ -55,7 +56,7 @@ pub fn facts_in_full() -> HostFacts {
     facts
 }
 
-/// What the kernel has of traffic control, by name. Looked at once.
+/// What the kernel has of traffic control and of looking at sockets, by name. Looked at once.
 pub fn traffic_control() -> &'static BTreeMap<String, Feature> {
     static FOUND: OnceLock<BTreeMap<String, Feature>> = OnceLock::new();
     FOUND.get_or_init(|| found(TRAFFIC_CONTROL))
@@ -106,8 +107,19 @@ fn pidfd() -> Feature {
     }
 }
 
+/// Several rows look at these two: they are read once.
+fn mounts() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| std::fs::read_to_string("/proc/mounts").unwrap_or_default())
+}
+
+fn own_cgroups() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default())
+}
+
 fn mounted(kind: &str) -> Vec<String> {
-    let text = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let text = mounts();
     let mounts = text.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split(' ').collect();
         (fields.get(2) == Some(&kind)).then(|| (*fields.get(1).unwrap_or(&"")).to_owned())
@@ -131,8 +143,7 @@ fn cgroup_v2() -> Feature {
 }
 
 fn controller(name: &str) -> Feature {
-    let v1 = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let in_v1 = v1.lines().any(|line| line.split(':').nth(1).is_some_and(|list| list.split(',').any(|c| c == name)));
+    let in_v1 = own_cgroups().lines().any(|line| line.split(':').nth(1).is_some_and(|list| list.split(',').any(|c| c == name)));
     let in_v2 = mounted("cgroup2")
         .iter()
         .any(|m| std::fs::read_to_string(format!("{m}/cgroup.controllers")).is_ok_and(|list| list.split_whitespace().any(|c| c == name)));
@@ -191,6 +202,17 @@ fn nfqueue() -> Feature {
             false,
             "nfnetlink_queue is missing",
             "use a kernel with CONFIG_NETFILTER_NETLINK_QUEUE; partition, reject, reset and random loss work without it",
+        ),
+    }
+}
+
+fn sock_diag() -> Feature {
+    match crate::sockets::diagnosed() {
+        Ok(()) => feature(true, "sock_diag: sockets are listed with their marks and control groups", ""),
+        Err(error) => feature(
+            false,
+            format!("sock_diag lists no sockets ({error}); /proc/net is read"),
+            "use a kernel with CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG",
         ),
     }
 }

@@ -67,8 +67,9 @@ pub fn mark(armed: &Armed, pid: u32, mark: u32, known: &BTreeSet<u64>) -> io::Re
 /// or not accepted yet) keeps it to its end.
 pub fn clear(armed: &Armed, mark: u32) -> io::Result<usize> {
     let _ = armed;
+    // One whose mark was not told is looked at itself, below.
     let mut inodes: BTreeSet<u64> =
-        sockets::list()?.into_iter().filter(|s| s.mark == Some(mark) && s.inode != 0).map(|s| s.inode).collect();
+        sockets::list()?.into_iter().filter(|s| s.mark.is_none_or(|its| its == mark) && s.inode != 0).map(|s| s.inode).collect();
     inodes.extend(sockets::unlisted());
     let mut cleared = BTreeSet::new();
     for holder in sockets::holders(&inodes)? {

@@ -1,7 +1,8 @@
 //! The TCP and UDP sockets of a network namespace, over `sock_diag(7)`: listing them, telling whose they are, and destroying
-//! them, so that connections are cut at once.
+//! them, so that connections are cut at once. Where the kernel lacks the modules for that, `/proc/net` is read instead.
 
 mod holders;
+mod procfs;
 mod route;
 
 use std::io;
@@ -104,8 +105,8 @@ pub struct Socket {
     pub uid: u32,
     /// Links to it in `/proc/<pid>/fd` have this number. 0 where no process has it: not accepted yet, or closed.
     pub inode: u64,
-    /// Its number in the kernel, never given again.
-    pub cookie: u64,
+    /// Its number in the kernel, never given again. None where `/proc/net` was read: it tells nothing of these four.
+    pub cookie: Option<u64>,
     /// `SO_MARK`. None without the capability to see it.
     pub mark: Option<u32>,
     /// The control group of v2 that it was made in: the number of the group's directory.
@@ -113,7 +114,7 @@ pub struct Socket {
     /// The class of v1's `net_cls`; its priority where it has none.
     pub class: Option<u32>,
     family: u8,
-    id: [u8; ID],
+    id: Option<[u8; ID]>,
 }
 
 impl Socket {
@@ -138,12 +139,12 @@ impl Socket {
             v6: family == FAMILIES[1],
             uid: word(MESSAGE - 8),
             inode: word(MESSAGE - 4).into(),
-            cookie: u64::from_ne_bytes(id[40..48].try_into().ok()?),
+            cookie: Some(u64::from_ne_bytes(id[40..48].try_into().ok()?)),
             mark: short(MARK),
             cgroup: number(CGROUP),
             class: short(CLASS),
             family,
-            id,
+            id: Some(id),
         })
     }
 }
@@ -157,8 +158,7 @@ fn address(family: u8, bytes: &[u8], port: [u8; 2]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_be_bytes(port)))
 }
 
-/// Every TCP and UDP socket of the calling thread's network namespace, in every state, over IPv4 and IPv6. Where the kernel
-/// was built to list one protocol only, those of that one.
+/// Every TCP and UDP socket of the calling thread's network namespace, in every state, over IPv4 and IPv6.
 pub fn list() -> io::Result<Vec<Socket>> {
     listed(u32::MAX)
 }
@@ -170,21 +170,28 @@ pub fn bound() -> io::Result<Vec<Socket>> {
 }
 
 fn listed(tcp_states: u32) -> io::Result<Vec<Socket>> {
-    let mut found = Vec::new();
-    let mut failed = None;
-    for (protocol, states) in [(Protocol::Tcp, tcp_states), (Protocol::Udp, u32::MAX)] {
-        match list_of(protocol, states) {
-            Ok(sockets) => found.extend(sockets),
-            Err(error) => failed = Some(error),
-        }
-    }
-    match failed {
-        Some(error) if found.is_empty() => Err(error),
-        _ => Ok(found),
-    }
+    let mut found = list_of(Protocol::Tcp, tcp_states)?;
+    found.extend(list_of(Protocol::Udp, u32::MAX)?);
+    Ok(found)
 }
 
+/// Whether the kernel lists the sockets of both protocols over `sock_diag(7)`. It loads the modules for it when it is asked.
+pub(crate) fn diagnosed() -> io::Result<()> {
+    // No socket is in none of the states.
+    [Protocol::Tcp, Protocol::Udp].into_iter().try_for_each(|protocol| dumped(protocol, 0).map(drop))
+}
+
+/// By `sock_diag`, or by `/proc` where the kernel has no part that lists this protocol. That is an error of `sock_diag` if `/proc`
+/// cannot be read either.
 fn list_of(protocol: Protocol, states: u32) -> io::Result<Vec<Socket>> {
+    let missing = [libc::ENOENT, libc::EPROTONOSUPPORT, libc::EOPNOTSUPP];
+    dumped(protocol, states).or_else(|error| {
+        let no_such_part = error.raw_os_error().is_some_and(|code| missing.contains(&code));
+        if no_such_part { procfs::list(protocol, states).map_err(|_| error) } else { Err(error) }
+    })
+}
+
+fn dumped(protocol: Protocol, states: u32) -> io::Result<Vec<Socket>> {
     let mut bus = netlink::Socket::open(Bus::Sockets)?;
     let mut found = Vec::new();
     for family in FAMILIES {
@@ -217,10 +224,15 @@ pub fn of_process(pid: u32) -> io::Result<Vec<Socket>> {
 }
 
 /// Destroys a socket of the calling thread's network namespace: whoever reads or writes it gets `ECONNABORTED`; TCP tells the
-/// peer with a reset. False where it is gone already. `Unsupported` where the kernel cannot (`CONFIG_INET_DIAG_DESTROY`).
+/// peer with a reset. False where it is gone already. `Unsupported` where the kernel cannot (`CONFIG_INET_DIAG_DESTROY`), or did
+/// not list it over `sock_diag`.
 pub fn destroy(armed: &Armed, socket: &Socket) -> io::Result<bool> {
     let _ = armed;
-    let request = request(socket.family, socket.protocol, u32::MAX, &socket.id);
+    let Some(id) = &socket.id else {
+        let message = "this kernel cannot cut connections that exist (it has no tcp_diag and udp_diag); new ones can be refused";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    };
+    let request = request(socket.family, socket.protocol, u32::MAX, id);
     let message = Message::new(DESTROY, flags::REQUEST | flags::ACK, &request);
     match netlink::Socket::open(Bus::Sockets)?.request(vec![message]) {
         Ok(_) => Ok(true),
@@ -267,7 +279,7 @@ mod tests {
             let found = one(&sockets, Protocol::Tcp, State::Established, client.local_addr().expect("an address"));
             assert_eq!(found.peer, client.peer_addr().expect("a peer"));
             assert_eq!(found.uid, rustix::process::geteuid().as_raw());
-            assert_eq!(found.cookie, rustix::net::sockopt::socket_cookie(client.as_fd()).expect("a cookie"));
+            assert_eq!(found.cookie, rustix::net::sockopt::socket_cookie(client.as_fd()).ok());
             let other = one(&sockets, Protocol::Udp, State::Close, udp.local_addr().expect("an address"));
             assert_ne!(other.inode, 0);
             let bound = bound().expect("listed");
