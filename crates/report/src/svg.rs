@@ -19,6 +19,8 @@ const TOP: f64 = 12.0;
 const PLOT: f64 = 150.0;
 const STRIP: f64 = 34.0;
 const BOTTOM: f64 = 24.0;
+/// Size of the text in charts (`style.css`).
+const FONT: f64 = 11.5;
 
 /// The horizontal axis of a run.
 pub(crate) struct Times {
@@ -68,6 +70,28 @@ pub(crate) fn esc(text: &str) -> String {
         }
     }
     out
+}
+
+/// Upper bounds of how wide characters are, in ems: those of `DejaVu` Sans, which is wider than most that a page is shown in.
+fn ems(c: char) -> f64 {
+    match c {
+        'i' | 'j' | 'l' | 'I' | 't' | 'f' | 'r' | ' ' | '.' | ',' | ':' | ';' | '!' | '|' | '/' | '\\' | '\'' | '-' | '(' | ')' | '['
+        | ']' => 0.42,
+        'm' => 0.98,
+        'w' => 0.82,
+        'M' | 'W' => 1.0,
+        'a'..='z' | '0'..='9' | '_' => 0.64,
+        'A'..='Z' => 0.79,
+        _ => 1.0,
+    }
+}
+
+/// As much of a text as is shown on this many pixels whatever font the page has, with `…` where something is missing.
+pub(crate) fn fitted(text: &str, font: f64, room: f64) -> String {
+    let wide = |text: &str| text.chars().map(ems).sum::<f64>() * font;
+    let all = text.chars().count();
+    let clipped = (0..=all).rev().map(|most| clip(text, most));
+    clipped.into_iter().find(|text| wide(text) <= room).unwrap_or_default()
 }
 
 /// Opens a chart. `points` are what the pointer finds: place and words.
@@ -244,19 +268,56 @@ fn strip(report: &Report, probe: &ProbeReport, times: &Times) -> String {
             s.from,
             esc(&words(s))
         );
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "characters that fit into a width")]
-        let fits = ((width - 8.0) / 6.6).max(0.0) as usize;
-        if fits >= 3 {
-            let sign = if s.violated { "✗ " } else { "" };
+        let sign = if s.violated { "✗ " } else { "" };
+        let shown = fitted(&format!("{sign}{}", words(s)), FONT, width - 8.0);
+        if shown.chars().count() >= 3 {
             let _ = write!(
                 out,
-                r#"<text class="state-text" x="{:.1}" y="{:.1}">{sign}{}</text>"#,
+                r#"<text class="state-text" x="{:.1}" y="{:.1}">{}</text>"#,
                 s.from + 5.0,
                 TOP + STRIP / 2.0 + 4.0,
-                esc(&clip(&words(s), fits))
+                esc(&shown)
             );
         }
     }
     out.push_str("</svg>");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How wide a text is in `DejaVu` Sans at 12 pixels, by its table of advances (2048 units an em).
+    fn in_dejavu(text: &str) -> f64 {
+        let units = |c| match c {
+            'a' => 1255,
+            'i' => 569,
+            'm' => 1995,
+            'o' => 1253,
+            'w' => 1675,
+            '-' => 739,
+            'W' => 2025,
+            '0' => 1303,
+            '…' => 2048,
+            c => panic!("{c}"),
+        };
+        text.chars().map(|c| f64::from(units(c)) / 2048.0 * 12.0).sum()
+    }
+
+    #[test]
+    fn a_label_is_cut_by_its_width_and_not_by_its_letters() {
+        for long in [
+            "wwwwwwwwwwwwwwwwwwwwwwww",
+            "mama-mia-mama-mia-mama-mia",
+            "WWW-0000-0000-0000-0000",
+            "iiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiiii",
+        ] {
+            let shown = fitted(long, 12.0, 128.0);
+            assert!(shown.ends_with('…') && in_dejavu(&shown) <= 128.0, "{shown} is {} wide", in_dejavu(&shown));
+            assert!(in_dejavu(&shown) > 80.0, "{shown} wastes what there is");
+        }
+        assert_eq!(fitted("iiiiiiiiiiiiiiiiiiiii", 12.0, 128.0), "iiiiiiiiiiiiiiiiiiiii");
+        assert_eq!(fitted("mmm", 12.0, 3.0), "");
+    }
 }

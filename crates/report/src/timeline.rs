@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use crate::format::{clip, moment};
+use crate::format::moment;
 use crate::model::{Point, Report};
-use crate::svg::{LEFT, Times, WIDTH, esc, open, windows};
+use crate::svg::{LEFT, Times, WIDTH, esc, fitted, open, windows};
 
 const ROW: f64 = 24.0;
+/// Size of the names of rows (`style.css`).
+const FONT: f64 = 12.0;
 const BAR: f64 = 14.0;
 const TOP: f64 = 8.0;
 const PHASES: f64 = 26.0;
@@ -63,7 +65,7 @@ fn draw(out: &mut String, line: &Line, y: f64) {
         r#"<text class="row" x="{:.1}" y="{:.1}" text-anchor="end">{}<title>{}</title></text>"#,
         LEFT - 8.0,
         y + 12.0,
-        esc(&clip(&line.label, 18)),
+        esc(&fitted(&line.label, FONT, LEFT - 8.0)),
         esc(&line.label)
     );
     let _ = write!(out, r#"<path class="base" d="M{LEFT} {0:.1}H{1:.1}"/>"#, y + 8.0, Times::end());
