@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, Query};
 use hickory_proto::rr::{Name, RecordType};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use squall_engine::{ArgError, BoxFuture, Clock, Measure, Probe, ProbeCx, ProbeMeta};
-use squall_model::{Dimension, Value};
+use squall_model::{Dimension, Value, dns_code_name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -192,7 +192,7 @@ impl Measure for Open {
                 (DnsMeasure::Code, Err(NoAnswer { late: true, .. })) => return Ok(Value::Text("TIMEOUT".into())),
                 (_, Err(failure)) => return Err(failure.reason),
             };
-            let code = code(answer.metadata.response_code);
+            let code = dns_code_name(answer.metadata.response_code.into());
             let records: Vec<_> = answer.answers.iter().filter(|record| record.record_type() == self.kind).collect();
             match self.measure {
                 DnsMeasure::Resolves => Ok(Value::Number(f64::from(u8::from(code == "NOERROR" && !records.is_empty())))),
@@ -294,19 +294,6 @@ fn answers(answer: &Message, query: &Message) -> bool {
     answer.metadata.message_type == MessageType::Response
         && answer.metadata.id == query.metadata.id
         && (answer.queries == query.queries || answer.queries.is_empty())
-}
-
-/// As `dig` writes it.
-fn code(code: ResponseCode) -> String {
-    match code {
-        ResponseCode::NoError => "NOERROR".into(),
-        ResponseCode::FormErr => "FORMERR".into(),
-        ResponseCode::ServFail => "SERVFAIL".into(),
-        ResponseCode::NXDomain => "NXDOMAIN".into(),
-        ResponseCode::NotImp => "NOTIMP".into(),
-        ResponseCode::Refused => "REFUSED".into(),
-        other => format!("RCODE{}", u16::from(other)),
-    }
 }
 
 #[cfg(test)]

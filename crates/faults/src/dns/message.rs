@@ -131,23 +131,10 @@ pub(crate) fn answered(bytes: &[u8]) -> Option<Answered> {
     let text = data().filter_map(|data| if let RData::TXT(text) = data { Some(text.to_string()) } else { None });
     Some(Answered {
         id: message.metadata.id,
-        code: code_name(message.metadata.response_code),
+        code: squall_model::dns_code_name(message.metadata.response_code.into()),
         addresses: data().filter_map(RData::ip_addr).collect(),
         text: text.collect(),
     })
-}
-
-/// As `dig` writes it.
-fn code_name(code: ResponseCode) -> String {
-    match code {
-        ResponseCode::NoError => "NOERROR".into(),
-        ResponseCode::FormErr => "FORMERR".into(),
-        ResponseCode::ServFail => "SERVFAIL".into(),
-        ResponseCode::NXDomain => "NXDOMAIN".into(),
-        ResponseCode::NotImp => "NOTIMP".into(),
-        ResponseCode::Refused => "REFUSED".into(),
-        other => format!("RCODE {}", u16::from(other)),
-    }
 }
 
 #[cfg(test)]
