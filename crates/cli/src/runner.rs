@@ -115,6 +115,9 @@ impl Ground {
 
     /// What other runs have under a fault now is not to be had. (The ledger refuses it too, should it be taken meanwhile.)
     fn refuse_claimed(&self, preview: &mut Preview) {
+        if preview.steps.iter().flat_map(|step| &step.targets).all(|target| target.claims.is_empty()) {
+            return;
+        }
         let views = self
             .state
             .runs()
@@ -208,9 +211,10 @@ async fn recover_dead(cx: &Context, state: &StateDir, undoer: &RegistryUndoer) -
     }
     for run in state.runs()? {
         // What ended by itself is in the journal; its ledger says nothing more. What others ended is kept for `squall show`.
-        let over = Ledger::read(&state.ledger(&run)).is_ok_and(|view| view.closed == Some(RevertedBy::Engine));
-        let age = std::fs::metadata(state.ledger(&run)).and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
-        if over && age.is_some_and(|age| age > LEDGER_KEPT) {
+        let ledger = state.ledger(&run);
+        let over = || Ledger::read(&ledger).is_ok_and(|view| view.closed == Some(RevertedBy::Engine));
+        let age = std::fs::metadata(&ledger).and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > LEDGER_KEPT) && over() {
             std::fs::remove_dir_all(state.run_dir(&run))?;
         }
     }

@@ -1,6 +1,6 @@
 //! Reverts what runs left behind that are gone together with their watchdogs: from their ledgers, and by their marks.
 
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -142,13 +142,28 @@ pub fn orphans(state: &StateDir) -> io::Result<Vec<(RunId, Orphan)>> {
 
 /// The run and the mark in a process's arguments. `None` as well if it cannot be looked at, or is a zombie (no arguments).
 fn marker_of(pid: i32) -> Option<(RunId, String)> {
-    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    arguments.split(|byte| *byte == 0).find_map(|argument| {
+    arguments_of(pid)?.split(|byte| *byte == 0).find_map(|argument| {
         let argument = std::str::from_utf8(argument).ok()?;
         let (run, injection) = argument.strip_prefix("squall-")?.split_once('-')?;
         injection.parse::<u32>().ok()?;
         Some((run.parse().ok()?, argument.to_owned()))
     })
+}
+
+/// All at once, as far as they fit: this is done for every process of the host whenever Squall starts.
+fn arguments_of(pid: i32) -> Option<Vec<u8>> {
+    let mut file = std::fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut arguments = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        length += file.read(&mut arguments[length..]).ok()?;
+        if length < arguments.len() {
+            break;
+        }
+        arguments.resize(2 * length, 0);
+    }
+    arguments.truncate(length);
+    Some(arguments)
 }
 
 /// Kills an orphan, and waits until it is gone.
