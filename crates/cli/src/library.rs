@@ -53,6 +53,7 @@ library![
     "cut-stream",
     "data-drift",
     "expired-certificate",
+    "dns-failure",
     "etcd-leader-partition",
     "postgres-standby-cut",
 ];

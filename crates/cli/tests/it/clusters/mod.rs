@@ -2,6 +2,7 @@
 //! acknowledged is lost.
 
 mod etcd;
+mod names;
 mod postgres;
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use squall_testkit::net::Host;
 use crate::field::{Field, text};
 
 /// The experiments that are run here.
-pub const TESTED: &[&str] = &["etcd-leader-partition", "postgres-standby-cut"];
+pub const TESTED: &[&str] = &["dns-failure", "etcd-leader-partition", "postgres-standby-cut"];
 
 /// `squall` on a host.
 fn squall(field: &Field, on: &Host) -> Command {
@@ -41,7 +42,7 @@ fn run(field: &Field, on: &Host, name: &str, set: &[(&str, String)]) -> Output {
 }
 
 /// A program of Debian's that a test cannot do without.
-fn need(program: &str, package: &str) {
+pub fn need(program: &str, package: &str) {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = Path::new(program).is_file() || std::env::split_paths(&paths).any(|directory| directory.join(program).is_file());
     assert!(found, "`{program}` is missing: install the Debian package {package}");
