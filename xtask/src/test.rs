@@ -26,6 +26,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("depmod", "kmod"),
     ("dig", "bind9-dnsutils"),
     ("dnsmasq", "dnsmasq-base"),
+    ("dockerd", "docker.io"),
     ("etcd", "etcd-server"),
     ("etcdctl", "etcd-client"),
     ("haproxy", "haproxy"),
@@ -68,6 +69,10 @@ pub fn run_all(args: &Args) -> Result<Vec<String>> {
     if has("apt-get") {
         sh(cargo().args(["xtask", "vm-test"]))?;
         sh(cargo().args(["xtask", "vm-test", "--package", "squall-faults", "--test", "accuracy"]))?;
+        // By a kernel that lists no sockets over netlink: the line that Squall is reached by is found all the same.
+        let bare =
+            ["--without", "inet_diag", "--without", "tcp_diag", "--without", "udp_diag", "--without", "raw_diag", "ssh_session", "netem::"];
+        sh(cargo().args(["xtask", "vm-test", "--package", "squall-faults", "--test", "tc"]).args(bare))?;
     } else {
         skipped.push("the tests in a virtual machine: its kernel comes from apt-get".into());
     }
