@@ -44,6 +44,10 @@ vm:
     cargo xtask vm-test
     cargo xtask vm-test --package squall-faults --test accuracy
 
+# How often a monkey strikes over 10,000 work weeks, beside how often it was asked to
+simulate-monkey:
+    cargo run --release --package squall-schedule --example simulate
+
 # Kill Squall at every point of a run and look at what is left
 crash-matrix:
     cargo xtask crash-matrix --points 300
