@@ -71,7 +71,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[expect(clippy::print_stdout, reason = "a bench tells what it measured")]
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let (rounds, lasts) = if quick { (3, Duration::from_millis(300)) } else { (7, Duration::from_secs(2)) };
+    let (rounds, lasts) = if quick { (3, Duration::from_millis(300)) } else { (5, Duration::from_secs(1)) };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     // Where the state directory would be: not in memory, as /tmp may be.
     let directory = tempfile::tempdir_in(std::env::var("SQUALL_BENCH_DIR").unwrap_or_else(|_| "/var/tmp".into())).expect("a directory");

@@ -50,15 +50,13 @@ struct Readers {
 impl Readers {
     /// An idle connection, or a new one.
     fn take(&self) -> Result<Connection, StoreError> {
-        match self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            Some(connection) => Ok(connection),
-            None => {
-                let connection = schema::open(&self.path)?;
-                let limits = "PRAGMA query_only = ON; PRAGMA cache_size = -2048;";
-                connection.execute_batch(limits).map_err(|e| StoreError::from_sqlite(&self.path, &e))?;
-                Ok(connection)
-            }
+        if let Some(connection) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(connection);
         }
+        let connection = schema::open(&self.path)?;
+        let limits = "PRAGMA query_only = ON; PRAGMA cache_size = -2048;";
+        connection.execute_batch(limits).map_err(|e| StoreError::from_sqlite(&self.path, &e))?;
+        Ok(connection)
     }
 }
 

@@ -130,13 +130,17 @@ impl Postgres {
         // First the one that would notice that the others end, and start them again.
         let _ = server.kill();
         let _ = server.wait();
-        for child in children.split_whitespace().filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?)) {
-            // It may have seen the end of the server already.
-            let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
-            eventually_ok("a process of PostgreSQL ends", || match rustix::process::test_kill_process(child) {
-                Ok(()) => Err("it lives".into()),
-                Err(_) => Ok(()),
-            });
+        for child in children.split_whitespace() {
+            if let Some(pid) = child.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                // It may have seen the end of the server already.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        for child in children.split_whitespace() {
+            // Whoever is its parent now may take a while to bury it.
+            let ended = |stat: &str| stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with(['Z', 'X']));
+            let stat = || std::fs::read_to_string(format!("/proc/{child}/stat"));
+            crate::eventually("a process of PostgreSQL ends", || stat().map_or(true, |stat| ended(&stat)));
         }
     }
 }

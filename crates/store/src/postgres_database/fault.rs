@@ -1,6 +1,6 @@
 //! What an operation on a connection may end with, before PostgreSQL's part is put into words.
 
-use std::error::Error as _;
+use std::error::Error as Source;
 
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
@@ -77,7 +77,7 @@ impl<E: From<StoreError>> Fault<E> {
 /// Whether the connection is gone, or the server is going.
 fn lost(error: &Error) -> bool {
     let going = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW];
-    let cut = || error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
+    let cut = || error.is_closed() || error.source().is_some_and(<dyn Source>::is::<std::io::Error>);
     error.code().map_or_else(cut, |code| going.contains(code))
 }
 

@@ -226,9 +226,9 @@ mod tests {
     async fn a_job_that_is_refused_leaves_nothing_and_the_others_their_own() {
         let (_directory, writer) = start(10_000);
         let jobs = (0..300).map(|n: u32| {
-            writer.submit(n % 3 == 0, Vec::new(), move |connection| {
+            writer.submit(n.is_multiple_of(3), Vec::new(), move |connection| {
                 insert(n.to_string())(connection)?;
-                if n % 2 == 0 { Ok(()) } else { Err(Fault::Own(StoreError::NoRuns)) }
+                if n.is_multiple_of(2) { Ok(()) } else { Err(Fault::Own(StoreError::NoRuns)) }
             })
         });
         let outcomes = futures_util::future::join_all(jobs.collect::<Vec<_>>()).await;

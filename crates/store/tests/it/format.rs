@@ -100,7 +100,7 @@ async fn check_golden(db: &dyn Database) {
     assert_eq!((run.summary.experiment.as_str(), run.extra.to_string().as_str()), ("payments-hangs", r#"{"schedule":"nightly"}"#));
     assert_eq!(db.records_from(&run.summary.run, 0, 99).await.expect("read"), golden());
     // And it goes on from there.
-    let fence = db.acquire("scheduler", "server-2", Duration::from_secs(60)).await.expect("answers").expect("lapsed");
+    let fence = db.acquire("scheduler", "server-2", Duration::from_mins(1)).await.expect("answers").expect("lapsed");
     assert!(fence.token > 8);
     db.commit(Batch::new([Write::Audit(audit_entry("x"))]).fenced(fence)).await.expect("committed");
     assert_eq!(db.audit_verify(None).await.expect("sound").seq, 2);

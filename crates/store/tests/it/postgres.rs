@@ -127,7 +127,7 @@ async fn of_servers_that_fight_for_a_lease_only_the_newest_holder_writes() {
                 };
                 // Like a server that is stopped for a while now and then, and does not know it.
                 for step in 0..6 {
-                    let stalls = (round * 7 + step * 3 + n as u64) % 5 == 0;
+                    let stalls = (round * 7 + step * 3 + n as u64).is_multiple_of(5);
                     pause(if stalls { 60 } else { 1 }).await;
                     match write(db, &fence).await {
                         Ok(()) => written.fetch_add(1, Ordering::Relaxed),
@@ -175,7 +175,7 @@ async fn a_lease_is_not_taken_while_its_holder_is_writing_under_it() {
     let acquire = async {
         waiting(&postgres, 1).await;
         // The lease has lapsed, but while that commit is under way nobody can have it.
-        let acquire = two.acquire("x", "two", Duration::from_secs(60));
+        let acquire = two.acquire("x", "two", Duration::from_mins(1));
         let watch = async {
             waiting(&postgres, 2).await;
             drop(holding);

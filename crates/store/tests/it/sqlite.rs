@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::sample::{first, run, sampled};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");

@@ -10,8 +10,8 @@ use crate::sample::audit_entry;
 async fn fill(w: &World) {
     let with = |n: u64| AuditEntry {
         at: jiff::Timestamp::from_second(1_800_000_000 + n.cast_signed()).expect("a time"),
-        actor: if n % 2 == 0 { "ada" } else { "grace\u{0}" }.into(),
-        action: if n % 3 == 0 { "run.start" } else { "schedule.pause" }.into(),
+        actor: if n.is_multiple_of(2) { "ada" } else { "grace\u{0}" }.into(),
+        action: if n.is_multiple_of(3) { "run.start" } else { "schedule.pause" }.into(),
         outcome: if n == 7 { "refused" } else { "ok" }.into(),
         detail: json!({ "b": n, "a": "\u{0}" }),
         ..audit_entry(&format!("experiment/{n}"))

@@ -10,7 +10,7 @@ use squall_store::{Batch, BeginRun, CommitError, Fence, LeaseError};
 use super::{World, put};
 use crate::sample::{first, run, sampled, started};
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 const SHORT: Duration = Duration::from_millis(100);
 
 async fn acquire(w: &World, name: &str, holder: &str, ttl: Duration) -> Option<Fence> {
