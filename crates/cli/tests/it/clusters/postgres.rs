@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use squall_testkit::net::{Host, Lab};
-use squall_testkit::{eventually, eventually_ok};
+use squall_testkit::{Postgres, eventually, eventually_ok};
 
 use crate::field::{Field, Victim, text};
 
@@ -30,19 +30,10 @@ struct Server {
     process: Victim,
 }
 
-/// Where Debian keeps the newest version's programs.
-fn programs() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let mut found: Vec<PathBuf> =
-        versions.filter_map(|version| Some(version.ok()?.path().join("bin"))).filter(|bin| bin.join("initdb").is_file()).collect();
-    found.sort();
-    found.pop().expect("PostgreSQL is missing: install the Debian package postgresql")
-}
-
 /// One of its programs, on a host, as its user.
 fn program(host: &Host, name: &str) -> Command {
     let mut command = host.command("setpriv");
-    command.args(USER).arg(programs().join(name)).current_dir("/").stdin(Stdio::null());
+    command.args(USER).arg(Postgres::programs().join(name)).current_dir("/").stdin(Stdio::null());
     command
 }
 
@@ -105,7 +96,7 @@ impl Pair {
 }
 
 fn query(from: &Host, at: &str, what: &str) -> Result<String, String> {
-    let mut psql = from.command(programs().join("psql"));
+    let mut psql = from.command(Postgres::programs().join("psql"));
     psql.args(["-h", at, "-U", "postgres", "-d", "postgres", "-Atqc", what]).env("PGCONNECT_TIMEOUT", "2");
     let output = psql.output().map_err(|error| error.to_string())?;
     if output.status.success() { Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()) } else { Err(text(&output)) }
@@ -140,7 +131,7 @@ fn a_standby_that_was_cut_off_catches_up_and_the_primary_never_waits() {
         let set = [
             ("standby", pair.standby.data.display().to_string()),
             ("primary", pair.primary.host.v4().to_string()),
-            ("client", programs().join("psql").display().to_string()),
+            ("client", Postgres::programs().join("psql").display().to_string()),
             ("steady", "2s".to_owned()),
             ("for", "6s".to_owned()),
             ("behind", "25s".to_owned()),
@@ -166,7 +157,7 @@ fn a_standby_that_may_not_be_behind_so_long_makes_the_experiment_deviate() {
     let set = [
         ("standby", pair.standby.data.display().to_string()),
         ("primary", pair.primary.host.v4().to_string()),
-        ("client", programs().join("psql").display().to_string()),
+        ("client", Postgres::programs().join("psql").display().to_string()),
         ("steady", "1s".to_owned()),
         ("for", "6s".to_owned()),
         // Nobody but the experiment writes: a few records.
