@@ -39,6 +39,8 @@ library![
     "memory-pressure",
     "memory-leak",
     "memory-spike",
+    "app-latency",
+    "app-errors",
     "custom-command",
     "custom-http",
     "game-day-step",

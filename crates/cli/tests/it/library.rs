@@ -74,6 +74,7 @@ impl Market {
 
     fn command(&self, name: &str, set: &[(&str, String)]) -> std::process::Command {
         let mut squall = self.field.squall();
+        squall.env(squall_tower::directory::VARIABLE, self.field.path("faults"));
         squall.args(["run", "--plain", &format!("library:{name}")]);
         for (parameter, value) in set {
             squall.arg("--set").arg(format!("{parameter}={value}"));
@@ -180,8 +181,31 @@ fn products(market: &Market) -> Vec<(&'static str, String)> {
     vec![("url", market.at(Service::Gateway, "/products"))]
 }
 
+/// A service of its own with the layer of `squall-tower`, for as long as the test runs.
+fn layered(market: &Market) -> Vec<(&'static str, String)> {
+    let faults = squall_tower::Faults::watch_in("checkout", [market.field.path("faults")]);
+    let (told, address) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            told.send(listener.local_addr().expect("an address")).expect("heard");
+            let app = axum::Router::new().route("/cart", axum::routing::get(|| async { "3 things" })).layer(faults.layer());
+            axum::serve(listener, app).await
+        })
+    });
+    vec![("url", format!("http://{}/cart", address.recv().expect("it listens")))]
+}
+
 experiments! {
     TESTED, Market::open;
+    "app-latency" => a_service_that_is_slow_from_within_is_too_slow |m, name| {
+        let more = [("limit", "800ms"), ("delay", "1s"), ("path", "/c*"), ("for", "4s")];
+        deviated(m, name, layered(m), &more);
+    };
+    "app-errors" => a_service_that_fails_from_within_fails_its_users |m, name| {
+        deviated(m, name, layered(m), &[("limit", "3s"), ("errors", "20%"), ("percent", "60%"), ("for", "4s")]);
+    };
     "process-kill" => a_killed_process_is_back_in_time |m, name| {
         held(m, name, on(m, Service::Payments, (Service::Payments, "/healthz")), &[("back", "4s")]);
         assert_eq!(m.shop.restarts(Service::Payments), 1);
