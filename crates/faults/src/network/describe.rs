@@ -36,8 +36,11 @@ pub(super) fn mechanism(job: &NetworkJob, table: &Table) -> String {
 
 fn chain_rules(chain: &squall_sys::nft::Chain) -> Vec<String> {
     let hook = chain.base.map_or_else(String::new, |base| format!("{:?}", base.hook).to_lowercase());
-    let caught = chain.rules.iter().filter(|rule| rule.expressions.contains(&Expression::Counter));
-    caught.map(|rule| format!("hook {hook}: {}", rule.expressions.iter().filter_map(expression).collect::<Vec<_>>().join(" "))).collect()
+    chain
+        .rules
+        .iter()
+        .map(|rule| format!("hook {hook}: {}", rule.expressions.iter().filter_map(expression).collect::<Vec<_>>().join(" ")))
+        .collect()
 }
 
 /// As `nft` writes it. What every rule has (counter, where it goes on) is left out.
@@ -57,6 +60,7 @@ fn expression(expression: &Expression) -> Option<String> {
         Expression::Address { side: s, set, not, .. } => format!("{} {}@{set}", side(s), is_not(not)),
         Expression::AddressIs(s, address) => format!("{} {address}", side(s)),
         Expression::Port { side: s, set, not } => format!("{} {}@{set}", port(s), is_not(not)),
+        Expression::AddressWithin(s, from, to) => format!("{} {from}-{to}", side(s)),
         Expression::PortIs(s, number) => format!("{} {number}", port(s)),
         Expression::User(uid) => format!("skuid {uid}"),
         Expression::CgroupV2(path) => format!("socket cgroupv2 {path}"),

@@ -2,8 +2,12 @@
 //!
 //! Packets are matched as the application sees them: in the hooks output and input, before destination NAT of what is sent and
 //! after that of what is received. What is sent is matched before connection tracking, so that a packet that is sent on later
-//! (see [`super::pass`]) passes tracking, translation and everybody's filters as the first and only one. Traffic that is only routed (of containers, say) is matched in the hook forward, where the
-//! target is a whole namespace.
+//! (see [`super::pass`]) passes tracking, translation and everybody's filters as the first and only one. Traffic that is only
+//! routed (of containers, say) is matched in the hook forward, where the target is a whole namespace.
+//!
+//! Everybody's packets meet the chains that are hooked in. So a rule there begins with what tells most packets apart at the least
+//! cost, the peer's address, and there is none for a family of addresses that no peer has. What is spared within the scope (our
+//! own line, what has passed already) is looked at behind that, in the chain that acts.
 
 use std::net::IpAddr;
 
@@ -36,35 +40,94 @@ pub struct Queues {
     pub unheard: u16,
 }
 
-/// The sets of peers whose elements come from names.
-pub fn peer_sets(job: &NetworkJob, resolved: &Resolved) -> Vec<Set> {
-    let (meant, left_out) = job.scope.read_peers();
-    let blocks = |peers: &[Peer], found: &[IpAddr]| {
-        let written = peers.iter().filter_map(|peer| if let Peer::Block(block) = peer { Some(*block) } else { None });
-        written.chain(found.iter().map(|address| single(*address))).collect::<Vec<Element>>()
-    };
-    let mut sets = Vec::new();
-    for (name, peers, elements) in
-        [("peers", &meant, blocks(&meant, &resolved.meant)), ("spared", &left_out, blocks(&left_out, &resolved.left_out))]
-    {
-        if peers.is_empty() {
-            continue;
+/// A row of peers, and how a rule tells a packet of theirs.
+struct PeerList {
+    /// Of their sets.
+    name: &'static str,
+    /// Left out rather than meant.
+    not: bool,
+    elements: Vec<Element>,
+    /// Whether there are any, and whether they may be others later.
+    is_written: bool,
+    has_names: bool,
+}
+
+impl PeerList {
+    /// Those that are meant, and those that are left out.
+    fn both(job: &NetworkJob, resolved: &Resolved) -> [Self; 2] {
+        let (meant, left_out) = job.scope.read_peers();
+        let list = |name, not, peers: &[Peer], found: &[IpAddr]| {
+            let written = peers.iter().filter_map(|peer| if let Peer::Block(block) = peer { Some(*block) } else { None });
+            Self {
+                name,
+                not,
+                elements: written.chain(found.iter().map(|address| single(*address))).collect(),
+                is_written: !peers.is_empty(),
+                has_names: peers.iter().any(|peer| matches!(peer, Peer::Host(_))),
+            }
+        };
+        [list("peers", false, &meant, &resolved.meant), list("spared", true, &left_out, &resolved.left_out)]
+    }
+
+    fn of(&self, family: Family) -> Vec<Element> {
+        let is_v4 = family == Family::V4;
+        self.elements.iter().copied().filter(|e| matches!(e, Element::Ipv4(..)) == is_v4).collect()
+    }
+
+    /// The condition on the address of that side. `Err` where no packet of this family can meet it, `Ok(None)` where all do.
+    fn condition(&self, side: Side, family: Family) -> Result<Option<Expression>, NoPacket> {
+        if !self.is_written {
+            return Ok(None);
         }
-        let of = |v4: bool| elements.iter().copied().filter(|e| matches!(e, Element::Ipv4(..)) == v4).collect();
-        sets.push(Set { name: format!("{name}4"), kind: SetKind::Ipv4, elements: of(true) });
-        sets.push(Set { name: format!("{name}6"), kind: SetKind::Ipv6, elements: of(false) });
+        if !self.has_names {
+            match (self.of(family).as_slice(), self.not) {
+                ([], false) => return Err(NoPacket),
+                ([], true) => return Ok(None),
+                // A comparison costs a fraction of a look into a set.
+                ([Element::Ipv4(from, to)], false) => return Ok(Some(within(side, (*from).into(), (*to).into()))),
+                ([Element::Ipv6(from, to)], false) => return Ok(Some(within(side, (*from).into(), (*to).into()))),
+                _ => {}
+            }
+        }
+        Ok(Some(Expression::Address { side, set: self.set(family), family, not: self.not }))
+    }
+
+    fn set(&self, family: Family) -> String {
+        format!("{}{}", self.name, if family == Family::V4 { 4 } else { 6 })
+    }
+
+    /// Whether a rule looks into the family's set.
+    fn needs_set(&self, family: Family) -> bool {
+        matches!(self.condition(Side::Source, family), Ok(Some(Expression::Address { .. })))
+    }
+}
+
+fn within(side: Side, from: IpAddr, to: IpAddr) -> Expression {
+    if from == to { Expression::AddressIs(side, from) } else { Expression::AddressWithin(side, from, to) }
+}
+
+/// No packet of a family can be in scope.
+struct NoPacket;
+
+/// The sets of peers that rules look into, among them those whose elements come from names.
+pub fn peer_sets(job: &NetworkJob, resolved: &Resolved) -> Vec<Set> {
+    let mut sets = Vec::new();
+    for list in PeerList::both(job, resolved) {
+        for family in [Family::V4, Family::V6].into_iter().filter(|family| list.needs_set(*family)) {
+            sets.push(Set { name: list.set(family), kind: family.into(), elements: list.of(family) });
+        }
     }
     sets
 }
 
 /// The whole table.
 pub fn table(marker: &str, job: &NetworkJob, resolved: &Resolved, own_ports: &[Element], queues: Queues, pass: Option<&PassBit>) -> Table {
-    let compiler = Compiler { job, pass, queues };
+    let compiler = Compiler { job, peers: PeerList::both(job, resolved), pass, queues };
     let mut sets = peer_sets(job, resolved);
     for (name, ports) in [("remote", &job.scope.remote_ports), ("local", &job.scope.local_ports)] {
         for not in [false, true] {
             let elements: Vec<Element> = ports.iter().filter(|p| p.not == not).map(|p| Element::Port(p.from, p.to)).collect();
-            if !elements.is_empty() {
+            if !elements.is_empty() && single_port(ports, not).is_none() {
                 sets.push(Set { name: port_set(name, not), kind: SetKind::Port, elements });
             }
         }
@@ -79,8 +142,43 @@ fn port_set(name: &str, not: bool) -> String {
     if not { format!("{name}-spared") } else { format!("{name}-ports") }
 }
 
+/// Where packets in scope go: a chain that acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    /// On what this host sends.
+    Sent,
+    /// On what it gets.
+    Received,
+    /// On what it passes on. None of that is our own line.
+    Routed,
+}
+
+impl Act {
+    fn chain(self) -> &'static str {
+        match self {
+            Self::Sent => "act-sent",
+            Self::Received => "act-received",
+            Self::Routed => "act-routed",
+        }
+    }
+
+    /// The comment of the rule that counts what is not spared.
+    fn counted(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+            Self::Routed => "received, to be passed on",
+        }
+    }
+}
+
+fn base(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { name: name.into(), base: Some(Base { hook, priority, kind: ChainKind::Filter }), rules }
+}
+
 struct Compiler<'a> {
     job: &'a NetworkJob,
+    peers: [PeerList; 2],
     pass: Option<&'a PassBit>,
     queues: Queues,
 }
@@ -89,39 +187,42 @@ impl Compiler<'_> {
     fn chains(&self, device_mark: u32) -> Vec<Chain> {
         let direction = self.job.scope.way();
         let everything = matches!(self.job.owner, Owner::Everything);
-        let mut chains = Vec::new();
         if self.job.device.is_some() {
             let marked = vec![Rule { expressions: vec![Expression::SetMark(device_mark)], comment: "to the device".into() }];
-            chains.push(Chain { name: "act".into(), base: None, rules: marked });
-            chains.push(self.base("sent", Hook::Postrouting, LAST, self.matching(true, true)));
-            return chains;
+            return vec![self.act(Act::Sent, marked), base("sent", Hook::Postrouting, LAST, self.matching(true, Act::Sent))];
         }
         if let Action::Redirect { port } = self.job.action {
             return self.redirecting(port);
         }
-        chains.push(Chain { name: "act-sent".into(), base: None, rules: self.action(true) });
-        chains.push(Chain { name: "act-received".into(), base: None, rules: self.action(false) });
         let mut sent = Vec::new();
         if direction.is_out() {
-            sent.extend(self.matching(true, true));
+            sent.extend(self.matching(true, Act::Sent));
         }
         // A packet on the loopback interface is sent and received here: what is received is matched as it is sent, once.
         if direction.is_in() && everything && !self.job.spare_loopback {
-            sent.extend(self.matching(false, true).into_iter().map(|rule| only_loopback(rule, true)));
+            sent.extend(self.matching(false, Act::Sent).into_iter().map(|rule| only_loopback(rule, true)));
         }
-        chains.push(self.base("sent", Hook::Output, PRIORITY, sent));
+        // No chain without a rule: each costs every packet that meets it.
+        let mut chains = Vec::new();
+        let mut add = |act: Act, name: &str, hook: Hook, rules: Vec<Rule>| {
+            if !rules.is_empty() {
+                chains.push(self.act(act, self.action(act == Act::Sent)));
+                chains.push(base(name, hook, PRIORITY, rules));
+            }
+        };
+        add(Act::Sent, "sent", Hook::Output, sent);
         if direction.is_in() {
-            chains.push(self.base("received", Hook::Input, PRIORITY, self.matching(false, false)));
+            add(Act::Received, "received", Hook::Input, self.matching(false, Act::Received));
         }
         if everything {
             let mut routed = Vec::new();
             if direction.is_out() {
-                routed.extend(self.matching(true, false));
+                routed.extend(self.matching(true, Act::Routed));
             }
             if direction.is_in() {
-                routed.extend(self.matching(false, false));
+                routed.extend(self.matching(false, Act::Routed));
             }
-            chains.push(self.base("routed", Hook::Forward, PRIORITY, routed));
+            add(Act::Routed, "routed", Hook::Forward, routed);
         }
         chains
     }
@@ -129,83 +230,83 @@ impl Compiler<'_> {
     /// New connections are led elsewhere where their destination is looked up: before they leave, and as they arrive.
     fn redirecting(&self, port: u16) -> Vec<Chain> {
         let direction = self.job.scope.way();
-        let led = vec![Expression::Redirect(port)];
-        let act = |name: &str| Chain {
-            name: name.into(),
-            base: None,
-            rules: vec![Rule { expressions: led.clone(), comment: "led to the proxy".into() }],
-        };
-        let mut chains = vec![act("act-sent"), act("act-received")];
-        let mut add = |name: &str, hook: Hook, out: bool| {
-            let mut chain = self.base(name, hook, TRANSLATION, self.matching(out, out));
-            chain.base = chain.base.map(|base| Base { kind: ChainKind::Nat, ..base });
+        let mut chains = Vec::new();
+        let mut add = |act: Act, hook: Hook, out: bool| {
+            let led = Rule { expressions: vec![Expression::Redirect(port)], comment: "led to the proxy".into() };
+            let mut acts = self.act(act, vec![led]);
             let passed = vec![Expression::Mark(PROXY_MARK), Expression::Accept];
-            chain.rules.insert(0, Rule { expressions: passed, comment: "made by a fault proxy".into() });
-            chains.push(chain);
+            acts.rules.insert(0, Rule { expressions: passed, comment: "made by a fault proxy".into() });
+            let mut chain = base(act.counted(), hook, TRANSLATION, self.matching(out, act));
+            chain.base = chain.base.map(|base| Base { kind: ChainKind::Nat, ..base });
+            chains.extend([acts, chain]);
         };
         if direction.is_out() {
-            add("sent", Hook::Output, true);
+            add(Act::Sent, Hook::Output, true);
         }
         if direction.is_in() {
-            add("received", Hook::Prerouting, false);
+            add(Act::Received, Hook::Prerouting, false);
         }
         chains
     }
 
-    fn base(&self, name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    /// What becomes of packets in scope: some are spared, the others are counted, and then it is done to them.
+    fn act(&self, act: Act, done: Vec<Rule>) -> Chain {
         let passed =
             |bit: &PassBit| Rule { expressions: vec![bit.has_passed(), Expression::Accept], comment: "sent on by this fault".into() };
-        let spared = self.pass.map(passed).into_iter();
-        let discovery = Rule { expressions: vec![DISCOVERY, Expression::Accept], comment: "neighbour discovery".into() };
-        let mut all: Vec<Rule> = spared.chain([discovery]).collect();
-        if hook != Hook::Forward {
-            all.extend(own_line::exclusions(&self.job.lines));
+        let mut rules: Vec<Rule> = self.pass.map(passed).into_iter().collect();
+        rules.push(Rule { expressions: vec![DISCOVERY, Expression::Accept], comment: "neighbour discovery".into() });
+        if act != Act::Routed {
+            rules.extend(own_line::exclusions(&self.job.lines));
         }
-        all.extend(rules);
-        Chain { name: name.into(), base: Some(Base { hook, priority, kind: ChainKind::Filter }), rules: all }
+        rules.push(Rule { expressions: vec![Expression::Counter], comment: act.counted().into() });
+        rules.extend(done);
+        Chain { name: act.chain().into(), base: None, rules }
     }
 
-    /// The rules that find the packets of one direction, in a chain where packets are being sent or received.
-    fn matching(&self, out: bool, sending: bool) -> Vec<Rule> {
+    /// The rules that find the packets of one direction, and hand them to the chain that acts.
+    fn matching(&self, out: bool, act: Act) -> Vec<Rule> {
         let scope = &self.job.scope;
-        let (meant, left_out) = scope.read_peers();
         let sides = if out { (Side::Destination, Side::Source) } else { (Side::Source, Side::Destination) };
-        let families: Vec<Option<Family>> =
-            if meant.is_empty() && left_out.is_empty() { vec![None] } else { vec![Some(Family::V4), Some(Family::V6)] };
-        let act = match (&self.job.device, sending) {
-            (Some(_), _) => "act",
-            (None, true) => "act-sent",
-            (None, false) => "act-received",
-        };
+        let families: &[Option<Family>] =
+            if self.peers.iter().any(|list| list.is_written) { &[Some(Family::V4), Some(Family::V6)] } else { &[None] };
         let mut rules = Vec::new();
-        for family in families {
-            let mut base = Vec::new();
-            if let Some(name) = &scope.interface {
-                base.push(if out { Expression::LeavesBy(name.clone()) } else { Expression::CameBy(name.clone()) });
-            } else if self.job.spare_loopback || !sending {
-                // What is received on the loopback interface was matched as it was sent.
-                let everything = matches!(self.job.owner, Owner::Everything);
-                if self.job.spare_loopback || everything {
-                    base.push(if sending { Expression::NotLeavesBy("lo".into()) } else { Expression::NotCameBy("lo".into()) });
-                }
-            }
-            if let Some(family) = family {
-                let digit = if family == Family::V4 { 4 } else { 6 };
-                let address = |name: &str, not| Expression::Address { side: sides.0, set: format!("{name}{digit}"), family, not };
-                base.extend((!meant.is_empty()).then(|| address("peers", false)));
-                base.extend((!left_out.is_empty()).then(|| address("spared", true)));
-            }
+        for family in families.iter().copied() {
+            // What tells most packets apart goes first.
+            let Ok(mut base) = self.addresses(sides.0, family) else { continue };
             let wanted = if matches!(self.job.action, Action::Redirect { .. }) { Protocol::Tcp } else { scope.protocol };
             base.extend(protocol(wanted, !scope.remote_ports.is_empty() || !scope.local_ports.is_empty()));
             base.extend(ports("remote", &scope.remote_ports, sides.0));
             base.extend(ports("local", &scope.local_ports, sides.1));
+            base.extend(self.interface(out, act == Act::Sent));
             for owned in self.owned(out) {
-                let done = [Expression::Counter, Expression::Goto(act.into())];
-                let expressions = base.iter().cloned().chain(owned).chain(done).collect();
+                let expressions = base.iter().cloned().chain(owned).chain([Expression::Goto(act.chain().into())]).collect();
                 rules.push(Rule { expressions, comment: comment(out, family) });
             }
         }
         rules
+    }
+
+    /// The conditions on the other side's address.
+    fn addresses(&self, side: Side, family: Option<Family>) -> Result<Vec<Expression>, NoPacket> {
+        let Some(family) = family else { return Ok(Vec::new()) };
+        let mut conditions = Vec::new();
+        for list in &self.peers {
+            conditions.extend(list.condition(side, family)?);
+        }
+        // A family whose every address is meant.
+        Ok(if conditions.is_empty() { vec![Expression::Family(family)] } else { conditions })
+    }
+
+    /// The condition on the interface.
+    fn interface(&self, out: bool, sending: bool) -> Option<Expression> {
+        if let Some(name) = &self.job.scope.interface {
+            return Some(if out { Expression::LeavesBy(name.clone()) } else { Expression::CameBy(name.clone()) });
+        }
+        // What is received on the loopback interface was matched as it was sent.
+        let everything = matches!(self.job.owner, Owner::Everything);
+        let but_loopback = self.job.spare_loopback || (!sending && everything);
+        let lo = || "lo".to_owned();
+        but_loopback.then(|| if sending { Expression::NotLeavesBy(lo()) } else { Expression::NotCameBy(lo()) })
     }
 
     /// The conditions that a packet is the owner's: each of several ways to tell.
@@ -290,7 +391,20 @@ fn protocol(protocol: Protocol, with_ports: bool) -> Option<Expression> {
 fn ports(name: &str, ports: &[PortRange], side: Side) -> Vec<Expression> {
     let is_there = |not: bool| ports.iter().any(|p| p.not == not);
     let both = [false, true].into_iter().filter(|not| is_there(*not));
-    both.map(|not| Expression::Port { side, set: port_set(name, not), not }).collect()
+    let condition = |not| match single_port(ports, not) {
+        Some(port) => Expression::PortIs(side, port),
+        None => Expression::Port { side, set: port_set(name, not), not },
+    };
+    both.map(condition).collect()
+}
+
+/// The port, if just one is meant: a comparison costs less than a look into a set.
+fn single_port(ports: &[PortRange], not: bool) -> Option<u16> {
+    let mut chosen = ports.iter().filter(|p| p.not == not);
+    match (chosen.next(), chosen.next()) {
+        (Some(only), None) if !not && only.from == only.to => Some(only.from),
+        _ => None,
+    }
 }
 
 /// The set of the owner's own ports.

@@ -52,12 +52,18 @@ fn compile_one(expression: &Expression, queueing: Queueing, known: &mut Known, o
             out.push(Operation::Lookup { within: Within::Set(set.clone()), not: *not });
         }
         Expression::AddressIs(side, ip) => {
-            let (family, bytes) = match ip {
-                IpAddr::V4(ip) => (Family::V4, ip.octets().to_vec()),
-                IpAddr::V6(ip) => (Family::V6, ip.octets().to_vec()),
-            };
+            let (family, bytes) = octets(*ip);
             known.require_family(family, out);
             out.extend([address(*side, family), Operation::Compare(Equal, bytes)]);
+        }
+        Expression::AddressWithin(side, from, to) => {
+            let ((family, from), (other, to)) = (octets(*from), octets(*to));
+            if family != other {
+                return Err("asks for addresses from one family to another".into());
+            }
+            known.require_family(family, out);
+            out.push(address(*side, family));
+            out.extend([Operation::Compare(Compare::AtLeast, from), Operation::Compare(Compare::AtMost, to)]);
         }
         Expression::Port { side, set, not } => {
             known.require_protocol(&WITH_PORTS, out);
@@ -156,6 +162,13 @@ fn interface(key: u32, name: &str, compare: Compare, out: &mut Vec<Operation>) -
     bytes.resize(INTERFACE_NAME, 0);
     out.extend([Operation::Meta(key), Operation::Compare(compare, bytes)]);
     Ok(())
+}
+
+fn octets(ip: IpAddr) -> (Family, Vec<u8>) {
+    match ip {
+        IpAddr::V4(ip) => (Family::V4, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (Family::V6, ip.octets().to_vec()),
+    }
 }
 
 fn address(side: Side, family: Family) -> Operation {

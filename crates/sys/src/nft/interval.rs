@@ -1,4 +1,6 @@
-//! Ranges of a set, merged, and written as the points where they begin and end.
+//! The elements of a set: single values, or ranges, merged, and written as the points where they begin and end.
+
+use std::collections::BTreeSet;
 
 use super::table::{Element, SetKind};
 use super::wire::attribute::{self, data, elements};
@@ -48,9 +50,44 @@ fn ends(element: &Element) -> (u128, u128) {
     }
 }
 
+/// How a set is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Form {
+    /// Of what it is.
+    pub kind: SetKind,
+    /// Of single values, without ranges.
+    pub exact: bool,
+}
+
+impl Form {
+    /// Of a set that begins with these elements. One that is empty may be given ranges later.
+    pub(super) fn of(kind: SetKind, elements: &[Element]) -> Self {
+        Self { kind, exact: !elements.is_empty() && elements.iter().map(ends).all(|(from, to)| from == to) }
+    }
+
+    /// What is added to fill it. `Err` with the first element that does not fit: of another kind, ending before it begins, or a range
+    /// among single values.
+    pub(super) fn points(self, elements: &[Element]) -> Result<Vec<Point>, Element> {
+        if !self.exact {
+            return Ok(points(self.kind, &merged(self.kind, elements)?));
+        }
+        let wrong = |e: &&Element| SetKind::of(e) != self.kind || ends(e).0 != ends(e).1;
+        if let Some(element) = elements.iter().find(wrong) {
+            return Err(*element);
+        }
+        let values: BTreeSet<u128> = elements.iter().map(|e| ends(e).0).collect();
+        Ok(values.into_iter().map(|value| Point { key: key(self.kind, value), end: false, open: false }).collect())
+    }
+}
+
+/// A value as the kernel has it.
+fn key(kind: SetKind, value: u128) -> Vec<u8> {
+    value.to_be_bytes()[16 - usize::from(kind.key().1)..].to_vec()
+}
+
 /// Sorted ranges that neither overlap nor touch and hold the same values. `Err` with the first element that is of another
 /// kind, or ends before it begins.
-pub(super) fn merged(kind: SetKind, elements: &[Element]) -> Result<Vec<(u128, u128)>, Element> {
+fn merged(kind: SetKind, elements: &[Element]) -> Result<Vec<(u128, u128)>, Element> {
     let wrong = |e: &&Element| SetKind::of(e) != kind || ends(e).0 > ends(e).1;
     if let Some(element) = elements.iter().find(wrong) {
         return Err(*element);
@@ -68,18 +105,16 @@ pub(super) fn merged(kind: SetKind, elements: &[Element]) -> Result<Vec<(u128, u
 }
 
 /// The points of merged ranges, in the form that nft sends: what lies before the first range is marked as well.
-pub(super) fn points(kind: SetKind, merged: &[(u128, u128)]) -> Vec<Point> {
-    let length = usize::from(kind.key().1);
-    let largest = u128::MAX >> (128 - 8 * length);
-    let key = |value: u128| value.to_be_bytes()[16 - length..].to_vec();
+fn points(kind: SetKind, merged: &[(u128, u128)]) -> Vec<Point> {
+    let largest = u128::MAX >> (128 - 8 * usize::from(kind.key().1));
     let mut points = Vec::with_capacity(merged.len() * 2 + 1);
     if merged.first().is_some_and(|first| first.0 > 0) {
-        points.push(Point { key: key(0), end: true, open: false });
+        points.push(Point { key: key(kind, 0), end: true, open: false });
     }
     for &(from, to) in merged {
-        points.push(Point { key: key(from), end: false, open: to == largest });
+        points.push(Point { key: key(kind, from), end: false, open: to == largest });
         if to < largest {
-            points.push(Point { key: key(to + 1), end: true, open: false });
+            points.push(Point { key: key(kind, to + 1), end: true, open: false });
         }
     }
     points
@@ -154,6 +189,18 @@ mod tests {
         let all = Element::Ipv6(0.into(), u128::MAX.into());
         let points = points(SetKind::Ipv6, &merged(SetKind::Ipv6, &[all, all]).expect("all are IPv6"));
         assert_eq!(points, [Point { key: vec![0; 16], end: false, open: true }]);
+    }
+
+    #[test]
+    fn single_values_are_added_as_they_are_and_ranges_to_none_of_them() {
+        let [one, two] = [1, 2].map(|port| Element::Port(port, port));
+        let form = Form::of(SetKind::Port, &[two, one, two]);
+        assert!(form.exact && !Form::of(SetKind::Port, &[]).exact && !Form::of(SetKind::Port, &[one, Element::Port(3, 4)]).exact);
+        let points = form.points(&[two, one, two]).expect("fits");
+        assert_eq!(points, [1, 2].map(|port| Point { key: vec![0, port], end: false, open: false }));
+        assert_eq!(form.points(&[one, Element::Port(3, 4)]), Err(Element::Port(3, 4)));
+        let address = Element::Ipv4([10, 0, 0, 1].into(), [10, 0, 0, 1].into());
+        assert_eq!(form.points(&[one, address]), Err(address));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use squall_undo::Armed;
 
 use super::error::NftError;
+use super::interval::Form;
 use super::read::exists;
 use super::support::queueing;
-use super::table::{Element, Expression, SetKind, Table};
+use super::table::{Element, Expression, Table};
 use super::transaction::Transaction;
 use super::{Queueing, linger};
 use crate::netlink::{Bus, Socket};
@@ -19,7 +20,7 @@ pub struct Owned {
     /// Until it is removed.
     socket: Option<Socket>,
     table: String,
-    sets: HashMap<String, SetKind>,
+    sets: HashMap<String, Form>,
 }
 
 impl Owned {
@@ -30,18 +31,18 @@ impl Owned {
         let mut socket = Socket::open(Bus::Netfilter).map_err(NftError::Socket)?;
         let queueing = if queues { queueing(&mut socket) } else { Queueing::Missing };
         Transaction::create(table, queueing)?.commit(&mut socket)?;
-        let sets = table.sets.iter().map(|s| (s.name.clone(), s.kind)).collect();
+        let sets = table.sets.iter().map(|s| (s.name.clone(), Form::of(s.kind, &s.elements))).collect();
         Ok(Self { socket: Some(socket), table: table.name.clone(), sets })
     }
 
     /// Gives a set other elements. No packet sees it empty or half full.
     pub fn replace(&mut self, armed: &Armed, set: &str, elements: &[Element]) -> Result<(), NftError> {
         let _ = armed;
-        let Some(kind) = self.sets.get(set) else {
+        let Some(form) = self.sets.get(set) else {
             let (what, why) = (format!("the set `{set}`"), "does not exist".to_owned());
             return Err(NftError::Invalid { table: self.table.clone(), what, why });
         };
-        let refill = Transaction::new(&self.table)?.refill(set, *kind, elements)?;
+        let refill = Transaction::new(&self.table)?.refill(set, *form, elements)?;
         self.socket.as_mut().map_or(Ok(()), |socket| refill.commit(socket))
     }
 

@@ -7,7 +7,7 @@ use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_s
 
 use super::compile::{compile, needs};
 use super::error::{NftError, Part};
-use super::interval;
+use super::interval::{self, Form};
 use super::operation::{ANONYMOUS, Operation, Within};
 use super::table::{Chain, ChainKind, Element, Expression, Hook, Rule, Set, SetKind, Table};
 use super::wire::attribute::{self, chain, elements, rule, set, table};
@@ -78,31 +78,34 @@ impl Transaction {
     }
 
     /// Empties a set and fills it again.
-    pub(super) fn refill(mut self, name: &str, kind: SetKind, elements: &[Element]) -> Result<Self, NftError> {
+    pub(super) fn refill(mut self, name: &str, form: Form, elements: &[Element]) -> Result<Self, NftError> {
         let mut flush = wire::request(wire::message::DELETE_ELEMENTS, 0);
         flush.put_text(elements::TABLE, &self.table).put_text(elements::SET, name);
         self.push(flush, Part::Set(name.to_owned()));
-        self.add_elements(name, kind, elements)?;
+        self.add_elements(name, form, elements)?;
         Ok(self)
     }
 
     fn new_set(&mut self, set: &Set) -> Result<(), NftError> {
         self.name("the name of a set", &set.name)?;
         let (key_type, length) = set.kind.key();
+        let form = Form::of(set.kind, &set.elements);
+        let intervals = if form.exact { 0 } else { wire::SET_INTERVAL };
         let mut new = wire::request(wire::message::NEW_SET, flags::CREATE | flags::EXCL);
-        new.put_text(set::TABLE, &self.table).put_text(set::NAME, &set.name).put_be32(set::FLAGS, wire::SET_INTERVAL);
+        new.put_text(set::TABLE, &self.table).put_text(set::NAME, &set.name).put_be32(set::FLAGS, intervals);
         new.put_be32(set::KEY_TYPE, key_type).put_be32(set::KEY_LENGTH, length.into());
         self.anonymous_sets += 1;
         new.put_be32(set::ID, self.anonymous_sets);
         self.push(new, Part::Set(set.name.clone()));
-        self.add_elements(&set.name, set.kind, &set.elements)
+        self.add_elements(&set.name, form, &set.elements)
     }
 
-    fn add_elements(&mut self, name: &str, kind: SetKind, elements: &[Element]) -> Result<(), NftError> {
-        let merged = interval::merged(kind, elements).map_err(|e| {
-            self.invalid(format!("the set `{name}`"), format!("holds {e:?}; it is of {kind:?}, and ranges go from the lower to the higher"))
+    fn add_elements(&mut self, name: &str, form: Form, elements: &[Element]) -> Result<(), NftError> {
+        let points = form.points(elements).map_err(|e| {
+            let what = if form.exact { "was made for single values" } else { "ranges go from the lower to the higher" };
+            self.invalid(format!("the set `{name}`"), format!("holds {e:?}; it is of {:?}, and {what}", form.kind))
         })?;
-        for add in interval::add(&self.table, name, &interval::points(kind, &merged)) {
+        for add in interval::add(&self.table, name, &points) {
             self.push(add, Part::Set(name.to_owned()));
         }
         Ok(())

@@ -22,6 +22,7 @@ fn everything() -> Table {
             set("six", SetKind::Ipv6, vec![v6("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff")]),
             set("ports", SetKind::Port, ports),
             set("none", SetKind::Ipv4, Vec::new()),
+            set("single", SetKind::Ipv4, vec![v4([192, 0, 2, 1], [192, 0, 2, 1])]),
         ],
         chains: vec![
             chain("other", None, vec![rule("in other", [E::Counter])]),
@@ -55,6 +56,7 @@ fn conditions() -> Vec<Rule> {
         rule("IPv6 destination not in", [E::Family(Family::V6), address(Side::Destination, "six", Family::V6, true), c.clone()]),
         rule("one address", [E::AddressIs(Side::Destination, [10, 1, 2, 3].into()), c.clone()]),
         rule("one IPv6 address", [E::AddressIs(Side::Source, "2001:db8::5".parse().expect("an address")), c.clone()]),
+        rule("addresses", [E::AddressWithin(Side::Source, [10, 1, 2, 3].into(), [10, 1, 2, 9].into()), c.clone()]),
         rule("TCP port in", [E::Protocol(vec![6]), port(Side::Destination, false), c.clone()]),
         rule("port not in", [E::Protocol(vec![6, 17]), port(Side::Source, true), c.clone()]),
         rule("one port", [E::Protocol(vec![6, 17]), E::PortIs(Side::Destination, 53), c.clone()]),
