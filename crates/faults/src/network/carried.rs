@@ -52,13 +52,13 @@ impl Wish<'_> {
         check_host(&self.action, host)?;
         let Place { namespace, owner } = owner::place(target, host)?;
         let scope = self.scope.with_direction(self.usually);
-        let interfaces = look(&namespace)?;
+        let (interfaces, own_lines) = look(&namespace, !scope.include_own_line)?;
         check_interface(&scope, &interfaces)?;
         check_own_address(&scope, &interfaces)?;
         let everything = matches!(owner, Owner::Everything);
         let (meant, _) = scope.read_peers();
         let on_loopback = scope.interface.as_deref() == Some("lo") || meant.iter().any(Peer::is_loopback);
-        let lines = if scope.include_own_line { Vec::new() } else { own_lines(&namespace)? };
+        let lines = own_lines?;
         let spare_loopback = everything && !on_loopback;
         let mut job = NetworkJob { namespace, owner, scope, action: self.action.clone(), lines, spare_loopback, device: None };
         job.device = self.device(&job, &interfaces, marker)?;
@@ -134,8 +134,10 @@ impl carried::Wish for Wish<'_> {
         let host = squall_sys::facts();
         let job = self.job(target, &host, cx.marker)?;
         // A name that nobody knows is an error before anything is touched.
-        let names = job.clone();
-        blocking(move || carrier::look_up(&names)).await.map_err(InjectError::Failed)?.map_err(InjectError::Failed)?;
+        if job.has_names() {
+            let names = job.clone();
+            blocking(move || carrier::look_up(&names)).await.map_err(InjectError::Failed)?.map_err(InjectError::Failed)?;
+        }
         let armed = cx.arm(&NetworkUndo { marker: cx.marker.to_owned(), job: job.clone() })?;
         launcher.start(armed, cx.marker, deadline, &Job::Network(Box::new(job)), Vec::new()).await
     }
@@ -179,18 +181,20 @@ fn check_host(action: &Action, host: &HostFacts) -> Result<(), PlanError> {
     if matches!(action, Action::Shape { .. }) { host.has("what is shaped", &["nfqueue"]) } else { Ok(()) }
 }
 
-fn look(namespace: &squall_sys::netns::Namespace) -> Result<Vec<link::Interface>, PlanError> {
-    namespace.within(link::interfaces).map_err(|error| PlanError {
+/// The interfaces of a namespace, and if asked for the lines in it, which nobody needs where the interface is wrong.
+type Found = (Vec<link::Interface>, Result<Vec<own_line::Line>, PlanError>);
+
+fn look(namespace: &Namespace, for_lines: bool) -> Result<Found, PlanError> {
+    let both = || Ok((link::interfaces()?, if for_lines { own_line::connections() } else { Ok(Vec::new()) }));
+    let (interfaces, lines) = namespace.within(both).map_err(|error| PlanError {
         message: format!("the interfaces of {} cannot be listed: {error}", namespace.path.display()),
         hint: (error.kind() == std::io::ErrorKind::PermissionDenied).then(|| "run as root: another network namespace needs it".to_owned()),
-    })
-}
-
-fn own_lines(namespace: &squall_sys::netns::Namespace) -> Result<Vec<own_line::Line>, PlanError> {
-    namespace.within(own_line::connections).map_err(|error| PlanError {
+    })?;
+    let lines = lines.map_err(|error| PlanError {
         message: format!("the connections that Squall is reached by cannot be listed: {error}"),
         hint: Some("a fault could cut them; `includeOwnLine: true` takes that risk".into()),
-    })
+    });
+    Ok((interfaces, lines))
 }
 
 fn check_interface(scope: &Scope, interfaces: &[link::Interface]) -> Result<(), PlanError> {
@@ -262,7 +266,7 @@ pub(crate) async fn table_gone(namespace: &Namespace, marker: &str) -> Result<()
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use squall_engine::{AnyFault, Feature};
+    use squall_engine::Feature;
 
     use super::*;
     use crate::network::loss::NetworkLoss;

@@ -156,10 +156,7 @@ fn follow(
     mut resolved: Resolved,
     ended: &AtomicBool,
 ) -> Result<Owned, String> {
-    let with_names = {
-        let (meant, left_out) = job.scope.read_peers();
-        meant.iter().chain(&left_out).any(|peer| matches!(peer, Peer::Host(_)))
-    };
+    let with_names = job.has_names();
     let with_ports = rules::with_own_ports(job);
     let mut ports: Vec<Element> = keeper.local_ports();
     let mut looked_up = squall_sys::cpu_time::boottime();

@@ -10,6 +10,7 @@ use squall_sys::netns::Namespace;
 use super::netem::TcUndo;
 use super::own_line::Line;
 use super::owner::Owner;
+use super::scope::Peer;
 use super::{Scope, Shape};
 
 /// A fault on a part of the traffic of one network namespace.
@@ -30,6 +31,14 @@ pub struct NetworkJob {
     pub spare_loopback: bool,
     /// The kernel's devices that carry it, where it is not a queue.
     pub device: Option<TcUndo>,
+}
+
+impl NetworkJob {
+    /// Whether peers are given by name, so that they have to be looked up.
+    pub(super) fn has_names(&self) -> bool {
+        let (meant, left_out) = self.scope.read_peers();
+        meant.iter().chain(&left_out).any(|peer| matches!(peer, Peer::Host(_)))
+    }
 }
 
 /// What is done to packets.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use squall_sys::cpu_time::boottime;
-use squall_sys::process::ProcessFacts;
 use squall_sys::sockets::{self, Protocol, Socket, State, inodes_of};
 
 use super::Line;
@@ -21,63 +21,164 @@ const PROGRAM: &str = "squall";
 /// Commands of Squall whose connections are the traffic itself.
 const TRAFFIC: [&str; 3] = ["proxy", "shop", "demo"];
 
-/// A look at all processes is good for so long.
+/// A look is good for so long: faults that begin together look once, and so do a fault's plan and its injection.
 const GOOD_FOR: Duration = Duration::from_millis(100);
 
-/// Every process, as of a moment ago: faults that begin together look once.
-fn processes() -> io::Result<Arc<Vec<ProcessFacts>>> {
-    static LAST: Mutex<Option<(Duration, Arc<Vec<ProcessFacts>>)>> = Mutex::new(None);
-    // Held while it looks, so that the others wait for what it sees.
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, all)) = last.as_ref().filter(|(at, _)| boottime() < *at + GOOD_FOR) {
-        return Ok(Arc::clone(all));
-    }
-    let at = boottime();
-    let all = Arc::new(ProcessFacts::all()?);
-    *last = Some((at, Arc::clone(&all)));
-    Ok(all)
+/// What is looked at of a process, which is little, as every process is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    /// The kernel's name of it.
+    name: String,
+    /// The file name of its program, where that may be read.
+    program: Option<String>,
 }
 
-/// The lines in the calling thread's network namespace, whoever's processes they belong to.
+impl Process {
+    /// None if it is gone, or a kernel thread.
+    fn of(pid: u32) -> Option<Self> {
+        // A kernel thread has no program, which is told sooner than what it does have.
+        let program = match std::fs::read_link(format!("/proc/{pid}/exe")) {
+            Ok(path) => Some(path.file_name()?.to_str()?.trim_end_matches(" (deleted)").to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            Err(_) => return None,
+        };
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned();
+        Some(Self { pid, name, program })
+    }
+
+    fn all() -> io::Result<Vec<Self>> {
+        let pids = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        Ok(pids.filter_map(Self::of).collect())
+    }
+
+    fn is_ssh(&self) -> bool {
+        SSH.contains(&self.name.as_str()) || self.program.as_deref().is_some_and(|name| SSH.contains(&name))
+    }
+
+    /// An engine, an agent, a carrier: whatever of Squall is not the traffic itself.
+    fn is_squall(&self) -> bool {
+        let is_traffic = || self.arguments().get(1).is_some_and(|command| TRAFFIC.contains(&command.as_str()));
+        self.program.as_deref() == Some(PROGRAM) && !is_traffic()
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let line = std::fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    }
+
+    fn label(&self) -> String {
+        format!("{} (pid {})", self.name, self.pid)
+    }
+}
+
+/// A process that may have lines, and the sockets that it has open, in whatever namespace.
+#[derive(Debug)]
+struct Holder {
+    process: Process,
+    inodes: BTreeSet<u64>,
+}
+
+impl Holder {
+    fn new(process: Process) -> Self {
+        let inodes = inodes_of(process.pid).unwrap_or_default();
+        Self { process, inodes }
+    }
+
+    /// Its own among the listed ones.
+    fn of<'a>(&self, sockets: &'a [Socket]) -> Vec<&'a Socket> {
+        sockets.iter().filter(|socket| self.inodes.contains(&socket.inode)).collect()
+    }
+}
+
+/// What one look at the host has found, whatever the namespace.
+#[derive(Debug)]
+struct Look {
+    ssh: Vec<Holder>,
+    squall: Vec<Holder>,
+    ancestors: Vec<Holder>,
+    environments: Vec<HashMap<String, String>>,
+}
+
+impl Look {
+    fn now() -> io::Result<Self> {
+        let all = Process::all()?;
+        let own = std::process::id();
+        let ancestors = ancestors(own);
+        let environments = ancestors.iter().map(|ancestor| environment(ancestor.pid)).chain([environment(own)]).collect();
+        let chosen = |is_one: fn(&Process) -> bool| all.iter().filter(|process| is_one(process)).cloned().map(Holder::new).collect();
+        let ancestors = ancestors.into_iter().map(Holder::new).collect();
+        Ok(Self { ssh: chosen(Process::is_ssh), squall: chosen(Process::is_squall), ancestors, environments })
+    }
+
+    /// As of a moment ago.
+    fn recent() -> io::Result<Arc<Self>> {
+        static LAST: Mutex<Option<(Duration, Arc<Look>)>> = Mutex::new(None);
+        // Held while it looks, so that the others wait for what it sees.
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, look)) = last.as_ref().filter(|(at, _)| boottime() < *at + GOOD_FOR) {
+            return Ok(Arc::clone(look));
+        }
+        let at = boottime();
+        let look = Arc::new(Self::now()?);
+        *last = Some((at, Arc::clone(&look)));
+        Ok(look)
+    }
+}
+
+/// The lines in the calling thread's network namespace, whoever's processes they belong to; as of a moment ago.
 pub fn connections() -> io::Result<Vec<Line>> {
-    let all = processes()?;
+    /// By the number of the namespace.
+    type Seen = HashMap<u64, (Duration, Vec<Line>)>;
+    static LAST: Mutex<Option<Seen>> = Mutex::new(None);
+    let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let here = std::fs::metadata("/proc/thread-self/ns/net")?.ino();
+    let at = boottime();
+    if let Some((_, lines)) = last().as_ref().and_then(|seen| seen.get(&here)).filter(|(then, _)| at < *then + GOOD_FOR) {
+        return Ok(lines.clone());
+    }
+    let lines = look(&*Look::recent()?)?;
+    let mut last = last();
+    let seen = last.get_or_insert_default();
+    seen.retain(|_, (then, _)| at < *then + GOOD_FOR);
+    seen.insert(here, (at, lines.clone()));
+    Ok(lines)
+}
+
+fn look(host: &Look) -> io::Result<Vec<Line>> {
     let sockets = sockets::list()?;
-    let ancestors = ancestors(&all);
-    let mut lines = ssh(&all, &sockets);
-    lines.extend(ancestors.iter().flat_map(|ancestor| {
-        let why = format!("open by {}, which Squall was started by", ancestor.label());
-        of(ancestor, &sockets).into_iter().filter_map(move |socket| line(socket, &why))
+    let mut lines = ssh(&host.ssh, &sockets);
+    lines.extend(host.ancestors.iter().flat_map(|ancestor| {
+        let why = format!("open by {}, which Squall was started by", ancestor.process.label());
+        ancestor.of(&sockets).into_iter().filter_map(move |socket| line(socket, &why))
     }));
-    lines.extend(served(&all, &sockets));
-    let own = std::process::id();
-    for pid in ancestors.iter().map(|ancestor| ancestor.id.pid).chain([own]) {
-        let environment = environment(pid);
-        lines.extend(ssh_connection(&environment));
-        lines.extend(cluster(&environment));
+    lines.extend(served(&host.squall, &sockets));
+    for environment in &host.environments {
+        lines.extend(ssh_connection(environment));
+        lines.extend(cluster(environment));
     }
     Ok(without_repeats(lines))
 }
 
-/// Everything above Squall but process 1, whose sockets are those of every service that it holds ports for.
-fn ancestors(all: &[ProcessFacts]) -> Vec<&ProcessFacts> {
-    let by_pid: HashMap<u32, &ProcessFacts> = all.iter().map(|process| (process.id.pid, process)).collect();
-    let mut found: Vec<&ProcessFacts> = Vec::new();
-    let mut at = by_pid.get(&std::process::id()).map_or(0, |own| own.parent);
-    while let Some(process) = by_pid.get(&at).filter(|process| process.id.pid != 1) {
+/// Everything above a process but process 1, whose sockets are those of every service that it holds ports for.
+fn ancestors(pid: u32) -> Vec<Process> {
+    let mut found: Vec<Process> = Vec::new();
+    let mut at = parent(pid);
+    while let Some(process) = at.filter(|pid| *pid > 1).and_then(Process::of) {
         // An exit in between can make a circle.
-        if found.iter().any(|known| known.id.pid == at) {
+        if found.iter().any(|known| known.pid == process.pid) {
             break;
         }
+        at = parent(process.pid);
         found.push(process);
-        at = process.parent;
     }
     found
 }
 
-/// Those of the listed sockets that a process has open.
-fn of<'a>(process: &ProcessFacts, sockets: &'a [Socket]) -> Vec<&'a Socket> {
-    let inodes = inodes_of(process.id.pid).unwrap_or_default();
-    sockets.iter().filter(|socket| inodes.contains(&socket.inode)).collect()
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // `pid (name) state parent …`, and the name may hold anything.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 /// The line that a socket is.
@@ -93,9 +194,8 @@ fn line(socket: &Socket, why: &str) -> Option<Line> {
 }
 
 /// SSH: the ports where sessions come in, and those that have. What a session forwards elsewhere is not the session.
-fn ssh(all: &[ProcessFacts], sockets: &[Socket]) -> Vec<Line> {
-    let is_ssh = |p: &&ProcessFacts| SSH.contains(&p.name.as_str()) || p.program_name().is_some_and(|name| SSH.contains(&name));
-    let servers: Vec<(&ProcessFacts, Vec<&Socket>)> = all.iter().filter(is_ssh).map(|p| (p, of(p, sockets))).collect();
+fn ssh(servers: &[Holder], sockets: &[Socket]) -> Vec<Line> {
+    let servers: Vec<(&Process, Vec<&Socket>)> = servers.iter().map(|server| (&server.process, server.of(sockets))).collect();
     let listening = |socket: &&&Socket| socket.protocol == Protocol::Tcp && socket.state == State::Listen;
     // Where a socket is activated, process 1 listens.
     let at_its_port = sockets.iter().filter(|s| s.protocol == Protocol::Tcp && s.state == State::Listen && s.local.port() == SSH_PORT);
@@ -111,26 +211,26 @@ fn ssh(all: &[ProcessFacts], sockets: &[Socket]) -> Vec<Line> {
     let mut lines: Vec<Line> =
         doors.into_iter().map(|(local, why)| Line { protocol: Protocol::Tcp.number(), local: Some(local), peer: None, why }).collect();
     for (server, open) in &servers {
+        let mut sessions = open.iter().filter(|s| s.is_connected() && ports.contains(&s.local.port())).peekable();
+        if sessions.peek().is_none() {
+            continue;
+        }
         // `sshd: root@pts/0` is all of its arguments.
-        let title = server.arguments.first().map_or(server.name.as_str(), |title| title.trim());
-        let why = format!("an SSH session ({title}, process {})", server.id.pid);
-        let sessions = open.iter().filter(|s| s.is_connected() && ports.contains(&s.local.port()));
+        let arguments = server.arguments();
+        let title = arguments.first().map_or(server.name.as_str(), |title| title.trim());
+        let why = format!("an SSH session ({title}, process {})", server.pid);
         lines.extend(sessions.filter_map(|socket| line(socket, &why)));
     }
     lines
 }
 
 /// What comes in at ports of Squall's own: of engines and agents on this host, this process among them.
-fn served(all: &[ProcessFacts], sockets: &[Socket]) -> Vec<Line> {
-    let is_squall = |p: &&ProcessFacts| {
-        let for_traffic = p.arguments.get(1).is_some_and(|command| TRAFFIC.contains(&command.as_str()));
-        p.program_name() == Some(PROGRAM) && !for_traffic
-    };
+fn served(squall: &[Holder], sockets: &[Socket]) -> Vec<Line> {
     let mut lines = Vec::new();
-    for process in all.iter().filter(is_squall) {
-        let open = of(process, sockets);
+    for process in squall {
+        let open = process.of(sockets);
         let ports: BTreeSet<u16> = open.iter().filter(|s| s.state == State::Listen).map(|s| s.local.port()).collect();
-        let why = format!("Squall's own (process {})", process.id.pid);
+        let why = format!("Squall's own (process {})", process.process.pid);
         let came_in = open.into_iter().filter(|s| s.protocol == Protocol::Tcp && ports.contains(&s.local.port()));
         lines.extend(came_in.filter_map(|socket| line(socket, &why)));
     }
