@@ -162,9 +162,7 @@ impl DayReport {
     /// `CommonMark` with tables.
     pub fn markdown(&self) -> Result<String, RenderError> {
         let text = MarkdownPage { report: self }.render().map_err(|error| RenderError(error.to_string()))?;
-        let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-        lines.dedup_by(|a, b| a.is_empty() && b.is_empty());
-        Ok(lines.join("\n").trim().to_owned() + "\n")
+        Ok(tidy(&text))
     }
 
     /// One file that needs nothing else.
@@ -239,6 +237,16 @@ fn md(text: &str) -> String {
         }
     }
     out
+}
+
+/// At most one empty line in a row, and none within a list: what the template's branches leave behind.
+fn tidy(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.dedup_by(|line, before| line.is_empty() && before.is_empty());
+    let item = |index: Option<usize>| index.and_then(|index| lines.get(index)).is_some_and(|line| line.starts_with("- "));
+    let kept = (0..lines.len()).filter(|index| !(lines[*index].is_empty() && item(index.checked_sub(1)) && item(Some(index + 1))));
+    let kept: Vec<&str> = kept.map(|index| lines[index]).collect();
+    kept.join("\n").trim().to_owned() + "\n"
 }
 
 fn time(at: &Timestamp) -> String {

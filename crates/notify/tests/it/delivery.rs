@@ -136,7 +136,7 @@ async fn a_channel_takes_no_more_than_it_says_and_a_paused_one_nothing() {
     // Nothing moves until the clock does: the third has no token.
     in_time("it waits", || if clock.waiting() > 0 { Ok(()) } else { Err("nobody waits".into()) }).await;
     assert_eq!(receiver.got().len(), 2);
-    clock.advance(Duration::from_millis(1_000));
+    clock.advance(Duration::from_secs(1));
     receiver.gets(3).await;
     hook(&bench, "hook", &receiver, json!({ "paused": true })).await;
     bench.tell(&notice("while paused", EventKind::RunStarted)).await;
