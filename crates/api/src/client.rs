@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use crate::{Page, Problem};
 
 /// How long an answer may take, other than a stream's.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Longest line of a stream of events, in bytes.
 const LONGEST_LINE: usize = 16 << 20;
 

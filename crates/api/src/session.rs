@@ -70,7 +70,12 @@ pub struct Whoami {
 impl std::fmt::Debug for Whoami {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let csrf = self.csrf.as_ref().map(|_| "[redacted]");
-        f.debug_struct("Whoami").field("user", &self.user).field("roles", &self.roles).field("via", &self.via).field("csrf", &csrf).finish()
+        f.debug_struct("Whoami")
+            .field("user", &self.user)
+            .field("roles", &self.roles)
+            .field("via", &self.via)
+            .field("csrf", &csrf)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,9 +9,11 @@ mod context;
 mod diagnostics;
 mod library;
 mod live;
+mod log;
 mod past;
 mod policy;
 mod registry;
+mod remote;
 mod runner;
 mod toxiproxy;
 

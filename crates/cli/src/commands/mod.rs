@@ -1,5 +1,7 @@
 //! One file a subcommand.
 
+pub mod agent;
+pub mod audit;
 pub mod check_slo;
 pub mod completions;
 pub mod continue_run;
@@ -7,7 +9,10 @@ pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod history;
+pub mod hosts;
 pub mod library;
+pub mod login;
+pub mod logout;
 pub mod plan;
 pub mod proxy;
 pub mod recover;
@@ -15,9 +20,13 @@ pub mod reference;
 pub mod report;
 pub mod run;
 pub mod schema;
+pub mod server;
 pub mod shop;
 pub mod show;
 pub mod stop;
 pub mod stressor;
+pub mod token;
+pub mod user;
 pub mod validate;
 pub mod watchdog;
+pub mod whoami;

@@ -1,5 +1,7 @@
 //! `squall run`
 
+mod remote;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,6 +20,7 @@ Examples:
   squall run examples/first.yaml
   squall run library:process-pause --set process=payments --report out.html
   squall run experiment.yaml --output json > result.json
+  squall run experiment.yaml --server https://squall.example    on hosts with an agent
 
 Exit codes: 0 held, 1 deviated, 2 wrong manifest, 3 unsteady (nothing touched), 4 aborted,
 5 inconclusive, 6 failed (something may need `squall recover`), 7 refused (nothing touched)
@@ -38,6 +41,12 @@ pub struct Args {
     /// Write a report when the run is over; the ending says the format: .html, .md, .json, .xml (JUnit)
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
+    /// Have a server run it, on hosts with an agent; sign in first with `squall login`
+    #[arg(long, value_name = "URL", conflicts_with_all = ["policy", "report"])]
+    server: Option<String>,
+    /// With a server: the host that probes are asked from
+    #[arg(long, value_name = "HOST", requires = "server")]
+    from: Option<String>,
     /// Lines instead of the live view
     #[arg(long)]
     plain: bool,
@@ -53,8 +62,11 @@ pub struct Args {
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     let formats = args.report.iter().map(|path| super::report::format_of(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let prepared = Prepared::read(&args.manifest, &args.set)?;
-    let options = Options { seed: args.seed, policies: args.policy.clone(), halt_after: args.halt_after_event };
     let mode = if args.output == Output::Json || cx.quiet { live::Mode::Silent } else { live::Mode::choose(cx, args.plain) };
+    if let Some(url) = &args.server {
+        return remote::run(&args, url, &prepared, mode, cx);
+    }
+    let options = Options { seed: args.seed, policies: args.policy.clone(), halt_after: args.halt_after_event };
     let Some(finished) = carry_out_here(cx, &prepared, &options, mode)? else {
         cx.note("left while things were still being put back: the watchdog finishes that now; `squall recover` checks");
         return Ok(ExitCode::from(Verdict::Aborted.exit_code()));

@@ -1,5 +1,7 @@
 //! `squall stop`
 
+mod remote;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use crate::registry::{RegistryUndoer, registry};
 Examples:
   squall stop                  the run, if there is just one
   squall stop r1hf7yat00001    this run
+  squall stop --server URL     everything on every host of a server
   squall stop --all --block    every run, and none can start until `squall stop --unblock`
 
 Exit codes: 0 stopped and everything put back, 6 something could not be put back")]
@@ -36,6 +39,9 @@ pub struct Args {
     /// Remove the stop file
     #[arg(long, conflicts_with_all = ["run", "all", "block"])]
     unblock: bool,
+    /// Stop at a server: everything on all its hosts, or the run that is named
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
     /// How long a run may take to put everything back by itself
     #[arg(long, value_name = "TIME", default_value = "10s")]
     patience: Time,
@@ -64,6 +70,9 @@ const WATCHDOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Stops.
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
+    if let Some(url) = &args.server {
+        return remote::stop(url, args.run.as_ref(), args.block, args.unblock, args.output, cx);
+    }
     let state = cx.state_dir()?;
     if args.unblock {
         return unblock(&state, cx);

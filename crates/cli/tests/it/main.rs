@@ -14,3 +14,5 @@ mod proxy;
 mod proxy_ca;
 mod redirected;
 mod runs;
+mod signing_in;
+mod team;

@@ -1,0 +1,248 @@
+//! A team's server with agents on two hosts, from an empty directory: an experiment over the API that delays the traffic between
+//! them, watched live, and the red button.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value as Json, json};
+use squall_api::Page;
+use squall_api::client::{Client, Credential};
+use squall_api::hosts::{Host as Known, JoinToken};
+use squall_api::runs::{NewRun, Run, Stopped};
+use squall_api::session::{Login, PasswordChange};
+use squall_api::tokens::NewToken;
+use squall_model::{Event, Record, Verdict};
+use squall_testkit::net::{Host, Lab};
+
+/// The longest wait for anything here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server, two hosts, and somebody who is signed in.
+struct Team {
+    office: Host,
+    web: Host,
+    db: Host,
+    children: Vec<Child>,
+    dir: tempfile::TempDir,
+    _lab: Lab,
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Team {
+    fn new() -> Self {
+        let lab = Lab::new();
+        let (office, web, db) = (lab.host("office"), lab.host("web"), lab.host("db"));
+        Self { office, web, db, children: Vec::new(), dir: tempfile::tempdir().expect("a directory"), _lab: lab }
+    }
+
+    fn squall(&mut self, host: &Host, state: &str, args: &[&str]) {
+        let mut command = host.command(env!("CARGO_BIN_EXE_squall"));
+        command.arg("--state-dir").arg(self.dir.path().join(state)).args(args).env("NO_COLOR", "1").env_remove("SQUALL_POLICY");
+        let log = std::fs::File::create(self.dir.path().join(format!("{state}.log"))).expect("a log");
+        let errors = log.try_clone().expect("a log");
+        self.children.push(command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("squall runs"));
+    }
+
+    fn log(&self, state: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(format!("{state}.log"))).unwrap_or_default()
+    }
+
+    /// Does something in the office, as somebody who uses the API.
+    fn office<T: Send, F: Future<Output = T>>(&self, work: impl FnOnce() -> F + Send) -> T {
+        self.office.within(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(work())
+        })
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}:7440", self.office.v4())
+    }
+
+    /// Starts the server and signs in: the client has a token of its own.
+    fn start(&mut self) -> Client {
+        let (api, agents) = (format!("{}:7440", self.office.v4()), format!("{}:7443", self.office.v4()));
+        let office = self.office.clone();
+        self.squall(&office, "server", &["server", "--listen", &api, "--agents", &agents, "--name", "office"]);
+        let password = self.dir.path().join("server/first-admin-password");
+        squall_testkit::eventually("the first admin's password is there", || password.exists());
+        let password = std::fs::read_to_string(password).expect("the password").trim().to_owned();
+        let url = self.url();
+        self.office(|| sign_in(&url, &password))
+    }
+
+    /// Has both hosts join, with one token and one line each.
+    fn join(&mut self, client: &Client) {
+        let token: JoinToken = self.office(|| async { client.post("hosts/tokens", &json!({ "uses": 2 })).await.expect("a token") });
+        let server = format!("https://{}:7443", self.office.v4());
+        for (host, zone) in [(self.web.clone(), "a"), (self.db.clone(), "b")] {
+            let name = host.name().to_owned();
+            let zone = format!("zone={zone}");
+            self.squall(&host, &name, &["agent", "--server", &server, "--join", &token.token, "--name", &name, "--label", &zone]);
+        }
+        self.until(client, "both hosts are linked", |hosts: &Page<Known>| hosts.items.iter().filter(|h| h.connected).count() == 2, "hosts");
+    }
+
+    fn until<T: serde::de::DeserializeOwned + Send + std::fmt::Debug>(
+        &self,
+        client: &Client,
+        what: &str,
+        is: impl Fn(&T) -> bool + Send + Sync,
+        path: &str,
+    ) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let seen: T = self.office(|| async { client.get(path).await.expect(path) });
+            if is(&seen) {
+                return seen;
+            }
+            let logs = || ["server", "web", "db"].map(|state| format!("--- {state}\n{}", self.log(state))).join("\n");
+            assert!(Instant::now() < deadline, "{what}: {seen:#?}\n{}", logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What the kernel has of rules and queues on both hosts.
+    fn network(&self) -> String {
+        [&self.web, &self.db].map(|host| format!("{}{}", host.run("nft list ruleset"), host.run("tc qdisc show"))).join("\n")
+    }
+}
+
+async fn sign_in(url: &str, password: &str) -> Client {
+    let client = Client::new(url, None).expect("a client");
+    let login = |password: &str| Login { user: "admin".into(), password: password.into() };
+    let (session, who) = loop {
+        match client.clone().login(&login(password)).await {
+            Ok(signed_in) => break signed_in,
+            Err(squall_api::client::ClientError::Unreachable { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(who.must_change, "the first password has to be changed");
+    let change = PasswordChange { current: password.into(), new: "a long pass phrase".into() };
+    let _: Json = session.put("session/password", &change).await.expect("changed");
+    let (session, _) = client.clone().login(&login("a long pass phrase")).await.expect("signed in again");
+    let token: Json = session.post("tokens", &NewToken { name: "test".into(), ..NewToken::default() }).await.expect("a token");
+    client.with(Credential::Token(token["secret"].as_str().expect("the secret").to_owned()))
+}
+
+/// 200 ms between the hosts, as seen from one of them.
+fn manifest(db: &str) -> String {
+    format!(
+        "apiVersion: squall.dev/v1
+kind: Experiment
+metadata: {{ name: slow-database }}
+spec:
+  hypothesis:
+    statement: The web host reaches the database, however slowly.
+    probes:
+      - name: round trip
+        tcp: {{ address: \"{db}:5432\", measure: roundTrip }}
+        expect: {{ lt: 5s }}
+        every: 200ms
+  steady: {{ for: 600ms }}
+  method:
+    - name: slow
+      fault: network.latency
+      target: {{ host: {{}}, hosts: {{ labels: {{ zone: a }} }} }}
+      with: {{ delay: 200ms, scope: {{ peers: [\"{db}\"] }} }}
+      for: 50s
+"
+    )
+}
+
+/// How long a connection from a host takes.
+fn connects_within(from: &Host, to: &str) -> Duration {
+    let address: std::net::SocketAddr = format!("{to}:5432").parse().expect("an address");
+    from.within(|| {
+        let began = Instant::now();
+        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)).expect("connected");
+        began.elapsed()
+    })
+}
+
+#[test]
+fn two_hosts_join_a_run_is_watched_and_the_red_button_puts_everything_back() {
+    let mut team = Team::new();
+    let client = team.start();
+    team.join(&client);
+    let db = team.db.v4().to_string();
+    let _listener = team.db.within(|| std::net::TcpListener::bind(format!("{db}:5432")).expect("bound"));
+    let before = team.network();
+
+    let new = NewRun { manifest: Some(manifest(&db)), from: Some("web".into()), ..NewRun::default() };
+    let plan: Json = team.office(|| async { client.post("runs/plan", &new).await.expect("a plan") });
+    assert_eq!(plan["steps"][0]["refusals"], json!([]), "{plan:#}");
+    assert!(plan["steps"][0]["targets"][0]["changes"][0]["what"].as_str().is_some_and(|what| what.ends_with(" on web")), "{plan:#}");
+    assert_eq!(team.network(), before, "a plan changes nothing");
+
+    let run: Run = team.office(|| async { client.post("runs", &new).await.expect("started") });
+    let watched = team.office(|| watch_until_in_force(&client, &run));
+    assert!(watched.contains("web: "), "the evidence is the host's: {watched}");
+    assert!(connects_within(&team.web, &db) >= Duration::from_millis(200), "the fault is really there");
+
+    let pressed = Instant::now();
+    let stopped: Stopped = team.office(|| async { client.post("stop", &json!({ "reason": "a test" })).await.expect("stopped") });
+    let took = pressed.elapsed();
+    assert_eq!(stopped.unreached, Vec::<String>::new());
+    assert_eq!(team.network(), before, "everything is as it was when the button has answered");
+    assert!(took < Duration::from_secs(1), "the red button took {took:?}: {stopped:?}");
+    assert!(connects_within(&team.web, &db) < Duration::from_millis(150));
+
+    let ended: Run = team.until(&client, "the run is over", |run: &Run| run.verdict.is_some(), &format!("runs/{}", run.run));
+    assert_eq!(ended.verdict, Some(Verdict::Aborted), "{ended:?}");
+    let report = team.office(|| async { client.text(&format!("runs/{}/report?format=md", run.run)).await.expect("a report") });
+    assert!(report.contains("slow-database") && report.contains("aborted"), "{report}");
+}
+
+/// Follows the journal until the fault is seen to be in force; gives the evidence.
+async fn watch_until_in_force(client: &Client, run: &Run) -> String {
+    let mut events = client.events(&format!("runs/{}/events", run.run), None).await.expect("followed");
+    let mut next = 0;
+    while let Some(event) = events.next().await.expect("an event") {
+        let record: Record = serde_json::from_str(&event.data).expect("a record");
+        assert_eq!(record.seq, next, "no event is left out");
+        next += 1;
+        match record.event {
+            Event::Verified { in_force: true, evidence, .. } => return evidence,
+            Event::Verified { evidence, .. } => panic!("not in force: {evidence}"),
+            Event::Ended { reason, .. } => panic!("over already: {reason}"),
+            _ => {}
+        }
+    }
+    panic!("the stream ended early");
+}
+
+#[test]
+fn a_manifest_gives_the_same_verdict_by_the_server_as_by_hand() {
+    let mut team = Team::new();
+    let client = team.start();
+    team.join(&client);
+    let db = team.db.v4().to_string();
+    let _listener = team.db.within(|| std::net::TcpListener::bind(format!("{db}:5432")).expect("bound"));
+    // By hand on the host there are no other hosts to choose from.
+    for (expect, verdict) in [("lt: 5s", Verdict::Held), ("lt: 100ms", Verdict::Deviated)] {
+        let text = manifest(&db).replace("lt: 5s", expect).replace("for: 50s", "for: 1s");
+        let by_hand = text.replace(", hosts: { labels: { zone: a } }", "");
+        let path = team.dir.path().join("by-hand.yaml");
+        std::fs::write(&path, by_hand).expect("written");
+        let mut squall = team.web.command(env!("CARGO_BIN_EXE_squall"));
+        squall.arg("--state-dir").arg(team.dir.path().join("by-hand")).args(["run", "--plain"]).arg(Path::new(&path));
+        let output = squall.output().expect("squall runs");
+        assert_eq!(output.status.code(), Some(verdict.exit_code().into()), "{}", String::from_utf8_lossy(&output.stderr));
+
+        let new = NewRun { manifest: Some(text), from: Some("web".into()), ..NewRun::default() };
+        let run: Run = team.office(|| async { client.post("runs", &new).await.expect("started") });
+        let ended: Run = team.until(&client, "the run is over", |run: &Run| run.verdict.is_some(), &format!("runs/{}", run.run));
+        assert_eq!(ended.verdict, Some(verdict), "{ended:?}");
+    }
+}
