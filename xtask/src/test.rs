@@ -73,6 +73,7 @@ pub fn run_all(args: &Args) -> Result<Vec<String>> {
         let bare =
             ["--without", "inet_diag", "--without", "tcp_diag", "--without", "udp_diag", "--without", "raw_diag", "ssh_session", "netem::"];
         sh(cargo().args(["xtask", "vm-test", "--package", "squall-faults", "--test", "tc"]).args(bare))?;
+        sh(cargo().args(["xtask", "vm-test", "--package", "squall-faults", "--test", "it", "pairs::", "places::"]))?;
     } else {
         skipped.push("the tests in a virtual machine: its kernel comes from apt-get".into());
     }

@@ -48,8 +48,11 @@ pub struct Args {
 }
 
 /// Programs of network tests, with the Debian packages they are in.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 9] = [
+    ("bpftool", "bpftool"),
     ("chrt", "util-linux"),
+    ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
@@ -57,8 +60,16 @@ const PROGRAMS: [(&str, &str); 6] = [
     ("tc", "iproute2"),
 ];
 
-/// What those read.
-const FILES: [&str; 4] = ["/etc/protocols", "/etc/services", "/etc/nsswitch.conf", "/usr/lib/x86_64-linux-gnu/tc"];
+/// What those read, or what tests put something else in the place of.
+const FILES: [&str; 7] = [
+    "/etc/group",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/usr/lib/x86_64-linux-gnu/tc",
+];
 
 /// All that network faults and the hosts of the tests use of the kernel.
 const MODULES: &[&str] = &[
