@@ -30,10 +30,10 @@ struct Docker {
 
 impl Docker {
     fn start() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         for (program, package) in [("dockerd", "docker.io"), ("busybox", "busybox-static"), ("curl", "curl")] {
             crate::clusters::need(program, package);
         }
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (lab, field) = (Lab::new(), Field::new());
         let (host, client) = (lab.host("docker"), lab.host("client"));
         let group = format!("squall-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
