@@ -72,13 +72,13 @@ struct Rule {
 }
 
 /// After so long without a failure nothing is remembered.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
+const FORGOTTEN: Duration = Duration::from_hours(1);
 
 fn rules(user: &str, address: &str) -> [Rule; 3] {
     [
-        Rule { key: format!("both {address} {user}"), free: 5, longest: Duration::from_secs(15 * 60) },
-        Rule { key: format!("address {address}"), free: 20, longest: Duration::from_secs(15 * 60) },
-        Rule { key: format!("user {user}"), free: 50, longest: Duration::from_secs(60) },
+        Rule { key: format!("both {address} {user}"), free: 5, longest: Duration::from_mins(15) },
+        Rule { key: format!("address {address}"), free: 20, longest: Duration::from_mins(15) },
+        Rule { key: format!("user {user}"), free: 50, longest: Duration::from_mins(1) },
     ]
 }
 
@@ -172,11 +172,11 @@ mod tests {
     fn one_address_that_tries_many_users_and_many_addresses_that_try_one_are_slowed_too() {
         let failures = Failures::default();
         (0..40).for_each(|n| failures.failed(&format!("user{n}"), "192.0.2.1", SECOND));
-        assert!(failures.wait("fresh", "192.0.2.1", SECOND) >= Duration::from_secs(600));
+        assert!(failures.wait("fresh", "192.0.2.1", SECOND) >= Duration::from_mins(10));
         (0..200).for_each(|n| failures.failed("ada", &format!("198.51.100.{n}"), SECOND));
         assert_eq!(
             failures.wait("ada", "203.0.113.1", SECOND),
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             "no longer than a minute, or anybody could lock her out"
         );
     }

@@ -82,7 +82,7 @@ impl Team {
         let fleet = FleetConfig::new("test", vec!["https://127.0.0.1:1".into()], shared.clone(), wall.clone());
         let fleet = Fleet::open(db.clone(), fleet).await.expect("a fleet");
         let limits = Arc::new(squall_server::policy::Policies::new(db.clone(), wall.clone()));
-        let state = StateDir::new(directory.path().to_owned()).expect("a state directory");
+        let state = StateDir::new(directory.path()).expect("a state directory");
         let kinds = Kinds {
             registry: Arc::new(Registry::default()),
             clock: shared,

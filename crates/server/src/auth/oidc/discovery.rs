@@ -14,7 +14,7 @@ use squall_notify::SecretRef;
 use super::{OidcError, ProviderConfig};
 
 /// How long what was learnt of a provider is believed.
-const FRESH: Duration = Duration::from_secs(3600);
+const FRESH: Duration = Duration::from_hours(1);
 /// How soon the keys are asked for again because of a token that is signed with an unknown one.
 const SOON: Duration = Duration::from_secs(30);
 /// Longest answer of a provider, in bytes.

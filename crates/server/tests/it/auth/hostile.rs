@@ -80,7 +80,7 @@ async fn send(address: &str, request: &[u8]) -> Option<u16> {
     let _ = stream.write_all(request).await;
     let _ = stream.shutdown().await;
     let mut answer = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await.expect("an answer or an end in a minute");
+    let _ = tokio::time::timeout(Duration::from_mins(1), stream.read_to_end(&mut answer)).await.expect("an answer or an end in a minute");
     let head = String::from_utf8_lossy(answer.get(..12)?).into_owned();
     head.strip_prefix("HTTP/1.1 ")?.parse().ok()
 }

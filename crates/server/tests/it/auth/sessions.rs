@@ -38,7 +38,7 @@ async fn the_first_admin_has_a_password_in_a_private_file_until_it_is_changed() 
 async fn a_session_ends_when_it_is_idle_and_after_its_time_however_busy() {
     let team = Team::start().await;
     let client = team.admin().await;
-    team.clock.advance(Duration::from_secs(12 * 3600 - 60));
+    team.clock.advance(Duration::from_mins(12 * 60 - 1));
     client.get::<Whoami>("session").await.expect("still there");
     team.clock.advance(Duration::from_secs(12 * 3600 + 1));
     assert_eq!(status(client.get::<Whoami>("session").await), 401, "idle");
@@ -46,7 +46,7 @@ async fn a_session_ends_when_it_is_idle_and_after_its_time_however_busy() {
     let ends = whoami.ends.expect("an end");
     assert_eq!(ends.duration_since(team.app.wall.now()).as_secs(), 12 * 3600);
     for _ in 0..16 {
-        team.clock.advance(Duration::from_secs(10 * 3600));
+        team.clock.advance(Duration::from_hours(10));
         client.get::<Whoami>("session").await.expect("busy");
     }
     team.clock.advance(Duration::from_secs(8 * 3600 + 1));

@@ -52,7 +52,7 @@ async fn tokens_end_and_are_revoked_and_only_a_hash_of_them_is_kept() {
     let admin = team.admin().await;
     let (short, created) = made(&team, &admin, &NewToken { lasts: Some("1h".into()), ..named("short") }).await;
     short.get::<Whoami>("session").await.expect("good");
-    team.clock.advance(Duration::from_secs(3600));
+    team.clock.advance(Duration::from_hours(1));
     assert_eq!(status(short.get::<Whoami>("session").await), 401);
     let (other, revoked) = made(&team, &admin, &named("other")).await;
     let listed: Vec<Token> = admin.pages("tokens", 1).all().await.expect("a list");
