@@ -6,6 +6,7 @@ mod bench_proxy;
 mod clients;
 mod cpu_meter;
 mod crash_matrix;
+mod fleet;
 mod generate;
 mod overhead;
 mod reaction;
@@ -46,6 +47,10 @@ enum Task {
     /// The server behind the proxies of `bench-proxy`
     #[command(hide = true)]
     BenchProxyBackend,
+    /// Bench: thousands of agents on one server, their beats and the red button
+    BenchFleet(fleet::Bench),
+    /// Kill, cut off and restart servers and agents at random points of runs; no fault may outlive its lease
+    DeadMan(fleet::DeadMan),
     /// Install the client libraries that tests drive, from `PyPI` and npm
     Clients,
     /// Kill `squall run` at hundreds of points of its life; nothing may be left behind
@@ -73,6 +78,8 @@ fn main() -> anyhow::Result<()> {
         Task::BenchNetwork(args) => bench_network::run(&args),
         Task::BenchProxy(args) => bench_proxy::run(&args),
         Task::BenchProxyBackend => bench_proxy::serve(),
+        Task::BenchFleet(args) => fleet::bench(&args),
+        Task::DeadMan(args) => fleet::dead_man(&args),
         Task::Clients => clients::install(),
         Task::CrashMatrix(args) => crash_matrix::run(&args),
         Task::Victim { token } => {

@@ -126,7 +126,9 @@ impl Agent {
         let Self { shared, first } = self;
         let executor = shared.executor.clone();
         let mut links = Links { shared: shared.clone(), outboxes: HashMap::new(), tasks: JoinSet::new() };
-        first.iter().for_each(|url| links.prepare(url));
+        for url in &first {
+            links.prepare(url);
+        }
         // Servers must not be told that nothing is left before nothing is.
         for line in executor.recover().await.map_err(AgentError::Recover)? {
             tracing::warn!("recovered {line}");
@@ -181,7 +183,9 @@ impl Links {
             tokio::select! {
                 () = self.shared.named.notified() => {
                     let servers = self.shared.identity().servers;
-                    servers.iter().for_each(|url| self.prepare(url));
+                    for url in &servers {
+                        self.prepare(url);
+                    }
                     self.start();
                 }
                 Ok(()) = blocked.changed() => self.outboxes.values().for_each(|(outbox, _)| link::tell_report(&self.shared, outbox)),

@@ -221,14 +221,13 @@ impl Executor {
         let (target, matched) =
             known.ok_or_else(|| no(format!("{} was not found by this agent", inject.target.label), Some(hint.to_owned())))?;
         limits::allow(self.0.config.gate.as_ref(), inject, &target, matched, &in_force(&runs, inject)).map_err(|why| no(why, None))?;
-        let run = match runs.get(&inject.run) {
-            Some(run) => run.clone(),
-            None => {
-                let run = Arc::new(Run::new(inject.run.clone(), ground.clone(), inject.lease.std()));
-                self.mark(&inject.run, server).map_err(|e| no(format!("the directory of the run cannot be made: {e}"), None))?;
-                runs.insert(inject.run.clone(), run.clone());
-                run
-            }
+        let run = if let Some(run) = runs.get(&inject.run) {
+            run.clone()
+        } else {
+            let run = Arc::new(Run::new(inject.run.clone(), ground.clone(), inject.lease.std()));
+            self.mark(&inject.run, server).map_err(|e| no(format!("the directory of the run cannot be made: {e}"), None))?;
+            runs.insert(inject.run.clone(), run.clone());
+            run
         };
         let injection = Arc::new(Injection {
             id: inject.injection,

@@ -3,6 +3,8 @@
 //! One program in several parts: `serve` (a fleet over SQLite, asked over standard input), `agent`, `agents` (many in one process),
 //! `watchdog`; without arguments the tests, and beside them `points N` and `bench AGENTS…`.
 
+#![expect(clippy::print_stdout, reason = "a program of tests tells its runner, and a bench its table")]
+
 mod bench;
 mod dead_man;
 mod joining;
@@ -38,7 +40,9 @@ fn main() -> ExitCode {
 fn as_tests(words: &[&str]) -> ExitCode {
     if words.contains(&"--list") {
         if !words.contains(&"--ignored") {
-            TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+            for (name, _) in TESTS {
+                println!("{name}: test");
+            }
         }
         return ExitCode::SUCCESS;
     }

@@ -229,9 +229,8 @@ pub fn agents(words: &[&str]) {
                 agent.run(std::future::pending()).await
             });
         }
-        while let Some(ended) = tasks.join_next().await {
-            panic!("an agent ended: {ended:?}");
-        }
+        let ended = tasks.join_next().await;
+        panic!("an agent ended: {ended:?}");
     });
 }
 
