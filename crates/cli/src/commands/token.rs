@@ -45,9 +45,9 @@ struct Create {
     /// What it is good for, by the first part of the API's paths, such as `runs` [default: everything]
     #[arg(long, value_name = "RESOURCE")]
     resource: Vec<String>,
-    /// How long it is good for, or `never`
-    #[arg(long, value_name = "TIME", default_value = "90d")]
-    lasts: String,
+    /// How long it is good for, or `never` [default: 90d, or as long as the login that makes it]
+    #[arg(long, value_name = "TIME")]
+    lasts: Option<String>,
     /// Whose it is: for admins, who make tokens for programs [default: your own]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
@@ -98,7 +98,7 @@ async fn create(client: Client, args: &Create, cx: &Context) -> anyhow::Result<(
         name: args.name.clone(),
         roles: (!args.role.is_empty()).then(|| args.role.iter().copied().collect()),
         resources: (!args.resource.is_empty()).then(|| args.resource.iter().cloned().collect()),
-        lasts: Some(args.lasts.clone()),
+        lasts: args.lasts.clone(),
         owner: args.owner.clone(),
     };
     let created: CreatedToken = client.post("tokens", &new).await.map_err(failed)?;

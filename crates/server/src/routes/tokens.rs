@@ -97,6 +97,7 @@ async fn create(State(app): State<App>, caller: Caller, Json(new): Json<NewToken
             .hint("make one for the program first: `POST /api/v1/users`")
             .into());
     };
+    let by_default = new.lasts.is_none();
     let mut record = TokenRecord {
         owner: name.to_owned(),
         owner_since: owner.created,
@@ -113,6 +114,9 @@ async fn create(State(app): State<App>, caller: Caller, Json(new): Json<NewToken
     check_scope(&record, &user.roles)?;
     if let Via::Token { id } = &caller.via {
         let Some((_, parent)) = token::find(&app, id).await? else { return Err(Problem::unauthenticated("the token was revoked").into()) };
+        if by_default {
+            record.expires = record.expires.min(parent.expires.or(record.expires));
+        }
         within(&record, &parent, &caller, name)?;
     }
     let (id, secret, hash) = token::make()?;
