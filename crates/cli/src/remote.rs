@@ -12,6 +12,7 @@ use crate::context::{CliError, exit};
 
 /// Which server, and who asks it.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "`--server` is what the option is called everywhere")]
 pub struct Server {
     /// URL of the server [default: the one of `squall login`]
     #[arg(long, value_name = "URL", env = "SQUALL_SERVER", hide_env_values = true)]

@@ -138,7 +138,9 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     let left = runtime.block_on(serve((!alone).then_some(config), local, cx));
     runtime.shutdown_background();
     let left = left?;
-    left.iter().for_each(|what| cx.note(format!("not put back: {what}; `squall recover` tries again")));
+    for what in &left {
+        cx.note(format!("not put back: {what}; `squall recover` tries again"));
+    }
     Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }
 
@@ -159,23 +161,21 @@ async fn serve(config: Option<AgentConfig>, local: Option<Arc<LocalApi>>, cx: &C
     }
     // Whichever ends first ends the others.
     let linked = async {
-        let left = match agent {
-            Some(agent) => agent.run(ended(ending.clone())).await.map_err(|e| CliError::failed(e.to_string(), None)),
-            None => {
-                ended(ending.clone()).await;
-                Ok(Vec::new())
-            }
+        let left = if let Some(agent) = agent {
+            agent.run(ended(ending.clone())).await.map_err(|e| CliError::failed(e.to_string(), None))
+        } else {
+            ended(ending.clone()).await;
+            Ok(Vec::new())
         };
         end.send_replace(true);
         left
     };
     let listening = async {
-        let served = match local {
-            Some(local) => local::serve(local, |_| {}, ended(ending.clone())).await.map_err(|e| CliError::failed(e.to_string(), None)),
-            None => {
-                ended(ending.clone()).await;
-                Ok(())
-            }
+        let served = if let Some(local) = local {
+            local::serve(local, |_| {}, ended(ending.clone())).await.map_err(|e| CliError::failed(e.to_string(), None))
+        } else {
+            ended(ending.clone()).await;
+            Ok(())
         };
         end.send_replace(true);
         served

@@ -182,11 +182,8 @@ async fn list(client: Client, args: &List, cx: &Context) -> anyhow::Result<ExitC
         return Ok(ExitCode::SUCCESS);
     }
     for row in rows {
-        let detail = if row.detail.as_object().is_some_and(serde_json::Map::is_empty) {
-            String::new()
-        } else {
-            clean(&row.detail.to_string()).to_string()
-        };
+        let detail =
+            if row.detail.as_object().is_some_and(serde_json::Map::is_empty) { String::new() } else { clean(&row.detail.to_string()) };
         let at = row.at.strftime("%Y-%m-%d %H:%M:%S");
         cx.result(format!(
             "{:>6}  {at}  {:<16} {:<18} {:<24} {:<8} {detail}",

@@ -198,13 +198,14 @@ fn journal(app: App, run: RunId, from: u64) -> impl Stream<Item = Result<Sse, In
                 let written = app.runs.written(&run);
                 match app.db.records_from(&run, next, BATCH).await {
                     Ok(records) if !records.is_empty() => batch = records.into_iter(),
-                    Ok(_) => match written {
-                        Some(mut written) => drop(tokio::time::timeout(LOOK_EVERY, written.wait_for(|n| *n > next)).await),
-                        None => {
+                    Ok(_) => {
+                        if let Some(mut written) = written {
+                            drop(tokio::time::timeout(LOOK_EVERY, written.wait_for(|n| *n > next)).await);
+                        } else {
                             let clock = app.runs.clock();
                             clock.sleep_until(clock.now() + LOOK_EVERY).await;
                         }
-                    },
+                    }
                     Err(error) => {
                         tracing::warn!(%run, %error, "a follower of the run was cut off");
                         return None;
