@@ -23,9 +23,7 @@ const PREFIX: &str = "sqj_";
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// Not a token.
-    #[error(
-        "`--join` takes a token as the server gave it: `sqj_`, a secret, `_` and a fingerprint; make one with `squall server token`, or in the console"
-    )]
+    #[error("`--join` takes a token as the server gave it: `sqj_`, a secret, `_` and a fingerprint; make one with `squall hosts add`")]
     Token,
     /// It has not joined, and was given no token.
     #[error("this host has not joined a server: {0} holds no identity; give a token with `--join`")]

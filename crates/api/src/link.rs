@@ -311,7 +311,7 @@ pub struct Refusal {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Join {
-    /// The token, as `squall server token` or the API gave it.
+    /// The token, as `squall hosts add` or the API gave it.
     pub token: String,
     /// The name that the host wants to have.
     pub name: String,

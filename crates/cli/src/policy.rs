@@ -63,7 +63,8 @@ impl Gate for Policies {
 
     fn allow(&self, request: &GateRequest<'_>) -> Result<(), String> {
         for (path, policy) in &self.policies {
-            squall_engine::within_policy(&policy.spec, request).map_err(|why| format!("{why} (policy {}, {})", policy.metadata.name, path.display()))?;
+            squall_engine::within_policy(&policy.spec, request)
+                .map_err(|why| format!("{why} (policy {}, {})", policy.metadata.name, path.display()))?;
         }
         Ok(())
     }

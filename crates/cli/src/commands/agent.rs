@@ -36,7 +36,7 @@ pub struct Args {
     /// URL of the server's listener for agents
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// A one-time token of the server: `squall token join` or the console gives it
+    /// A one-time token of the server: `squall hosts add` gives it
     #[arg(long, value_name = "TOKEN", env = "SQUALL_JOIN_TOKEN", hide_env_values = true)]
     join: Option<String>,
     /// The name of this host, by which experiments select it [default: the system's]

@@ -16,8 +16,8 @@ use squall_undo::{Ledger, Undoer, Watchdog};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::state::{Command, Micros, Phase, State};
-pub use select::{chance, keyed_hash};
 pub(crate) use select::{at_most, matches, shuffled, unmet, wanted};
+pub use select::{chance, keyed_hash};
 
 use crate::{Clock, HostFacts, Journal, JournalError, Program, Registry, Target, TrafficControl};
 

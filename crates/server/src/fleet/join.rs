@@ -43,7 +43,7 @@ fn broken(error: FleetError) -> Denied {
     deny(503, "the server cannot do this just now", Some("the agent tries again; the server's log says more".to_owned()))
 }
 
-const NEW_TOKEN: &str = "make a new token with `squall server token`, or in the console";
+const NEW_TOKEN: &str = "make a new token with `squall hosts add`";
 
 impl Fleet {
     /// Makes a token for agents to join with.
@@ -117,7 +117,7 @@ impl Fleet {
         let host = if let Some(known) = known {
             let mut host: HostDocument = known.decode().map_err(|e| broken(e.into()))?;
             if host.key != issued.key || !left.joined.iter().any(|joined| joined == name) {
-                let hint = "join under another name (`--name`), or forget that host first (`squall hosts forget`, or in the console)";
+                let hint = "join under another name (`--name`), or forget that host first (`squall hosts forget`)";
                 return Err(deny(409, format!("a host named `{name}` has joined already"), Some(hint.to_owned())));
             }
             host.serials.insert(issued.serial.clone(), issued.expires);
