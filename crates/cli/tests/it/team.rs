@@ -70,11 +70,15 @@ impl Team {
         format!("http://{}:7440", self.office.v4())
     }
 
-    /// Starts the server and signs in: the client has a token of its own.
-    fn start(&mut self) -> Client {
+    fn serve(&mut self) {
         let (api, agents) = (format!("{}:7440", self.office.v4()), format!("{}:7443", self.office.v4()));
         let office = self.office.clone();
         self.squall(&office, "server", &["server", "--listen", &api, "--agents", &agents, "--name", "office"]);
+    }
+
+    /// Starts the server and signs in: the client has a token of its own.
+    fn start(&mut self) -> Client {
+        self.serve();
         let password = self.dir.path().join("server/first-admin-password");
         squall_testkit::eventually("the first admin's password is there", || password.exists());
         let password = std::fs::read_to_string(password).expect("the password").trim().to_owned();
@@ -222,6 +226,36 @@ async fn watch_until_in_force(client: &Client, run: &Run) -> String {
         }
     }
     panic!("the stream ended early");
+}
+
+#[test]
+fn what_a_killed_server_had_in_force_is_put_back_and_its_run_is_ended_when_it_is_back() {
+    let mut team = Team::new();
+    let client = team.start();
+    team.join(&client);
+    let db = team.db.v4().to_string();
+    let _listener = team.db.within(|| std::net::TcpListener::bind(format!("{db}:5432")).expect("bound"));
+    let before = team.network();
+    let new = NewRun { manifest: Some(manifest(&db)), from: Some("web".into()), lease: Some("4s".into()), ..NewRun::default() };
+    let run: Run = team.office(|| async { client.post("runs", &new).await.expect("started") });
+    team.office(|| watch_until_in_force(&client, &run));
+
+    // SIGKILL: `Child::kill`.
+    let mut server = team.children.remove(0);
+    server.kill().expect("killed");
+    server.wait().expect("reaped");
+    let killed = Instant::now();
+    squall_testkit::eventually("the host puts it back by itself", || team.network() == before);
+    assert!(killed.elapsed() <= Duration::from_secs(5), "within its lease and a second: {:?}", killed.elapsed());
+
+    team.serve();
+    let path = format!("runs/{}", run.run);
+    let known = || team.office(|| async { client.get::<Run>(&path).await });
+    squall_testkit::eventually("the run is over", || known().is_ok_and(|run| run.verdict.is_some()));
+    let ended = known().expect("known");
+    assert_eq!(ended.verdict, Some(Verdict::Aborted), "{ended:?}");
+    assert!(ended.reason.as_ref().is_some_and(|reason| reason.ends_with("everything was put back")), "{ended:?}");
+    assert_eq!(team.network(), before);
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Runs {
                 db: inner.db.clone(),
                 server: Handle::current(),
                 fence: fence.clone(),
-                extra: serde_json::json!({ "server": inner.server, "cause": request.cause }),
+                extra: serde_json::json!({ "server": inner.server, "lease": request.lease, "cause": request.cause }),
                 written,
             }),
             clock: inner.kinds.clock.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use squall_api::link::{DEFAULT_LEASE, Request};
 use squall_engine::{Program, State};
 use squall_model::{Event, InjectionId, Record, RevertedBy, RunId, Verdict};
@@ -47,14 +48,15 @@ impl Runs {
         let runs: Vec<RunId> = self.live().keys().cloned().collect();
         for run in runs {
             // One that began after a stop that did not stay is not meant; it has its own right to be.
-            if id != ONCE || stop.updated.to_string() >= self.started_at(&run).await.unwrap_or_default() {
+            let before = self.started_at(&run).await.is_none_or(|started| started <= stop.updated);
+            if id != ONCE || before {
                 self.stop(&run, &by);
             }
         }
     }
 
-    async fn started_at(&self, run: &RunId) -> Option<String> {
-        Some(self.0.db.run(run).await.ok()?.summary.started)
+    async fn started_at(&self, run: &RunId) -> Option<Timestamp> {
+        self.0.db.run(run).await.ok()?.summary.started.parse().ok()
     }
 
     /// Every run without an end whose lease nobody holds any more.
@@ -62,12 +64,13 @@ impl Runs {
         let filter = Filter { unfinished: true, ..Filter::default() };
         for run in self.0.db.runs(&filter, None).await? {
             // What `squall run` left in the same database is for `squall recover`.
+            let lease = run.extra["lease"].as_str().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_LEASE);
             let (id, ours) = (run.summary.run, run.extra.get("server").is_some());
             if !ours || self.live().contains_key(&id) {
                 continue;
             }
             if let Some(fence) = self.0.db.acquire(&lease_of(&id), &self.0.server, RUN_LEASE).await? {
-                self.end_abandoned(&id, &fence).await?;
+                self.end_abandoned(&id, &fence, lease.std()).await?;
                 self.0.db.release(&fence).await?;
             }
         }
@@ -75,7 +78,7 @@ impl Runs {
     }
 
     /// Has put back what is in force, and writes the end.
-    async fn end_abandoned(&self, run: &RunId, fence: &Fence) -> Result<(), ApiError> {
+    async fn end_abandoned(&self, run: &RunId, fence: &Fence, lease: Duration) -> Result<(), ApiError> {
         let records = self.records(run).await?;
         let Some(Event::Started(started)) = records.first().map(|record| &record.event) else { return Ok(()) };
         let at = records.last().map_or(0, |last| last.at);
@@ -83,7 +86,6 @@ impl Runs {
         let text = format!("server {} took over, as {} was gone", self.0.server, started.host);
         writer.write(Event::Noted { text: text.clone() }).await?;
         let mut stuck = Vec::new();
-        let lease = DEFAULT_LEASE.std();
         for (injection, host) in outstanding(&records) {
             let undo = RemoteUndo { host, run: run.clone(), injection };
             self.0
