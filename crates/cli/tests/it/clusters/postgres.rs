@@ -160,8 +160,8 @@ fn a_standby_that_may_not_be_behind_so_long_makes_the_experiment_deviate() {
         ("client", Postgres::programs().join("psql").display().to_string()),
         ("steady", "1s".to_owned()),
         ("for", "6s".to_owned()),
-        // Nobody but the experiment writes: a few records.
-        ("lag", "64".to_owned()),
+        // Nobody but the experiment writes: a record of some 100 bytes each half second. One may always be on its way.
+        ("lag", "300".to_owned()),
         ("behind", "1s".to_owned()),
         ("recover", "25s".to_owned()),
     ];
