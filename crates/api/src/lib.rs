@@ -9,6 +9,8 @@ pub mod audit;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod experiments;
+pub mod findings;
+pub mod gamedays;
 pub mod hosts;
 pub mod link;
 mod page;

@@ -7,6 +7,7 @@ use squall_store::Database;
 
 use crate::auth::Auth;
 use crate::fleet::Fleet;
+use crate::notifications::Notifications;
 use crate::runs::Runs;
 
 /// The database and the services that stand on it. Cheap to clone.
@@ -25,6 +26,8 @@ pub struct Parts {
     pub fleet: Fleet,
     /// Experiments under way.
     pub runs: Runs,
+    /// Telling people.
+    pub notifications: Notifications,
 }
 
 impl App {
@@ -44,7 +47,7 @@ impl std::ops::Deref for App {
 /// What a server does besides answering. Runs until it is dropped.
 pub async fn background(app: App) {
     let scheduler = app.runs.scheduler();
-    tokio::join!(crate::idempotency::forget_old(app), scheduler.keep());
+    tokio::join!(crate::idempotency::forget_old(app.clone()), crate::notifications::keep(app.clone()), scheduler.keep());
 }
 
 /// Wall time.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::AuthConfig;
+use crate::notifications::NotificationsConfig;
 
 /// What `squall server --config` reads. Everything has a default that works on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +26,8 @@ pub struct ServerConfig {
     pub tls: Option<TlsFiles>,
     /// Who may sign in, how, and for how long.
     pub auth: AuthConfig,
+    /// What notifications may reach and read.
+    pub notifications: NotificationsConfig,
 }
 
 /// A certificate and its key.
@@ -48,6 +51,7 @@ impl Default for ServerConfig {
             database: "sqlite".to_owned(),
             tls: None,
             auth: AuthConfig::default(),
+            notifications: NotificationsConfig::default(),
         }
     }
 }

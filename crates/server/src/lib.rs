@@ -13,13 +13,18 @@ mod config;
 mod error;
 mod experiments;
 mod extract;
+mod findings;
 pub mod fleet;
+mod follow;
+mod gamedays;
 mod idempotency;
+pub mod notifications;
 pub mod policy;
 mod routes;
 pub mod runs;
 pub mod scheduler;
 mod serve;
+mod versions;
 
 pub use app::{App, Parts, SystemWallClock, WallClock, background};
 pub use config::{EXAMPLE as CONFIG_EXAMPLE, ServerConfig, TlsFiles};

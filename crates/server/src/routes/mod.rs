@@ -4,9 +4,12 @@ mod answers;
 mod audit;
 mod calendar;
 mod experiments;
+mod findings;
+mod gamedays;
 mod health;
 mod hosts;
 mod monkeys;
+mod notifications;
 mod oidc;
 mod paging;
 mod policies;
@@ -53,6 +56,9 @@ fn resources() -> OpenApiRouter<App> {
         .merge(policies::router())
         .merge(runs::router())
         .merge(stop::router())
+        .merge(notifications::router())
+        .merge(gamedays::router())
+        .merge(findings::router())
         .merge(schedules::router())
         .merge(monkeys::router())
         .merge(calendar::router())

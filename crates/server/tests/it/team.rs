@@ -12,6 +12,7 @@ use squall_engine::{BoxFuture, Clock, Registry, TrafficControl, TrafficError};
 use squall_model::{Measure, Time, Traffic, TrafficSummary};
 use squall_server::auth::{Auth, AuthConfig, prepare};
 use squall_server::fleet::{Fleet, FleetConfig};
+use squall_server::notifications::{Notifications, NotificationsConfig};
 use squall_server::runs::{Kinds, Runs};
 use squall_server::{App, Parts, WallClock};
 use squall_store::{Database, MemoryDatabase};
@@ -94,7 +95,9 @@ impl Team {
             chance: || 7,
         };
         let runs = Runs::new(db.clone(), fleet.clone(), kinds, state, wall.clone(), limits, "test".into());
-        let app = App::new(Parts { db, wall, auth, fleet, runs });
+        let notifications = Notifications::new(&NotificationsConfig::default(), db.clone(), Arc::new(clock.clone()), "test", &own)
+            .expect("a configuration");
+        let app = App::new(Parts { db, wall, auth, fleet, runs, notifications });
         tokio::spawn(squall_server::serve(listener, None, squall_server::router(app.clone()), Arc::new(clock.clone())));
         Self { url: own, app, clock, directory }
     }

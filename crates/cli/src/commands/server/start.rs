@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use squall_server::auth::{Auth, prepare};
 use squall_server::fleet::{Fleet, FleetConfig};
+use squall_server::notifications::Notifications;
 use squall_server::runs::Runs;
 use squall_server::{App, Parts, ServerConfig, SystemWallClock, WallClock};
 use squall_store::{Database, SqliteDatabase, Store};
@@ -41,8 +42,10 @@ async fn serving(config: ServerConfig, cx: &Context) -> anyhow::Result<()> {
     let auth = Auth::new(config.auth.clone(), &config.url(), clock.clone())
         .map_err(|e| CliError::usage(format!("auth.{}: {}", e.place, e.message), None))?;
     let limits = Arc::new(squall_server::policy::Policies::new(db.clone(), wall.clone()));
-    let runs = Runs::new(db.clone(), fleet.clone(), kinds(clock), state.clone(), wall.clone(), limits, name.clone());
-    let app = App::new(Parts { db, wall, auth, fleet: fleet.clone(), runs: runs.clone() });
+    let runs = Runs::new(db.clone(), fleet.clone(), kinds(clock.clone()), state.clone(), wall.clone(), limits, name.clone());
+    let notifications =
+        Notifications::new(&config.notifications, db.clone(), clock, &name, &config.url()).map_err(|e| CliError::usage(e, None))?;
+    let app = App::new(Parts { db, wall, auth, fleet: fleet.clone(), runs: runs.clone(), notifications });
     let first = prepare(&app, state.path()).await?;
     cx.say(format!("squall server `{name}`: {}", config.url()))?;
     cx.note(format!("agents: {}   database: {}", config.agents_url(), shown(&config.database, &state)));

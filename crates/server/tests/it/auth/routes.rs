@@ -17,12 +17,19 @@ const PUBLIC: [&str; 6] = [
     "POST /api/v1/session",
 ];
 
-/// What also a viewer may change: what is their own.
-const OWN: [&str; 5] = [
+/// What also a viewer may change: what is their own, and game days that they take part in.
+const OWN: [&str; 12] = [
     "DELETE /api/v1/session",
     "DELETE /api/v1/sessions/{id}",
     "DELETE /api/v1/tokens/{id}",
+    "POST /api/v1/gamedays/{id}/actions",
+    "POST /api/v1/gamedays/{id}/lessons",
+    "POST /api/v1/gamedays/{id}/notes",
+    "POST /api/v1/gamedays/{id}/scenarios/{scenario}/detected",
+    "POST /api/v1/gamedays/{id}/scenarios/{scenario}/resolved",
     "POST /api/v1/tokens",
+    "PUT /api/v1/gamedays/{id}/actions/{action}",
+    "PUT /api/v1/gamedays/{id}/scenarios/{scenario}/actual",
     "PUT /api/v1/session/password",
 ];
 
