@@ -5,6 +5,7 @@
 //! - `client` (with the feature of that name): a typed client.
 #![forbid(unsafe_code)]
 
+pub mod approvals;
 pub mod audit;
 #[cfg(feature = "client")]
 pub mod client;

@@ -92,6 +92,7 @@ subcommands! {
     Whoami => whoami,
     User => user,
     Token => token,
+    Approval => approval,
     Audit => audit,
     Shop => shop,
     Completions => completions,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use squall_engine::{Gate, GateRequest, Target};
+use squall_engine::{Denied, Gate, GateRequest, RunFacts, Target};
 use squall_model::{Diagnostics, Policy};
 
 use crate::context::CliError;
@@ -16,6 +16,7 @@ const HOST_POLICY: &str = "/etc/squall/policy.yaml";
 #[derive(Debug, Default)]
 pub struct Policies {
     policies: Vec<(PathBuf, Policy)>,
+    run: RunFacts,
 }
 
 impl Policies {
@@ -36,7 +37,12 @@ impl Policies {
                 .map_err(|found: Diagnostics| diagnostics::error(&path.display().to_string(), &text, found))?;
             policies.push((path, policy));
         }
-        Ok(Self { policies })
+        Ok(Self { policies, run: RunFacts { cause: "agent".into(), ..RunFacts::default() } })
+    }
+
+    /// As they apply to this run.
+    pub fn of(self, run: RunFacts) -> Self {
+        Self { run, ..self }
     }
 
     /// Whether experiments may run at this time. An error says which policy speaks against it, and when they may.
@@ -61,10 +67,10 @@ impl Gate for Policies {
         })
     }
 
-    fn allow(&self, request: &GateRequest<'_>) -> Result<(), String> {
+    fn allow(&self, request: &GateRequest<'_>) -> Result<(), Denied> {
         for (path, policy) in &self.policies {
-            squall_engine::within_policy(&policy.spec, request)
-                .map_err(|why| format!("{why} (policy {}, {})", policy.metadata.name, path.display()))?;
+            squall_engine::within_policy(&policy.spec, request, &self.run)
+                .map_err(|denied| denied.by(&policy.metadata.name, &format!(", {}", path.display())))?;
         }
         Ok(())
     }

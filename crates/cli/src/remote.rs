@@ -139,6 +139,15 @@ impl Server {
     }
 }
 
+/// Labels of a host, as `NAME=VALUE`. The last of several with one name counts.
+pub fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let label = |text: &String| match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(CliError::usage(format!("`--label {text}` is no label"), "write `NAME=VALUE`".to_owned()).into()),
+    };
+    given.iter().map(label).collect()
+}
+
 /// Runs what asks a server.
 pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
@@ -190,4 +199,15 @@ pub fn password(prompt: &str) -> anyhow::Result<String> {
         return Err(CliError::usage("there is no password", "type it, or give it as a line on standard input".to_owned()).into());
     }
     Ok(password)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_a_name_and_a_value() {
+        assert_eq!(labels(&["zone=a".into(), "note=".into()]).expect("good").len(), 2);
+        assert!(labels(&["zone".into()]).is_err() && labels(&["=a".into()]).is_err());
+    }
 }

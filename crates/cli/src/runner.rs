@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use squall_engine::{Clock, Control, Outcome, Preview, Program, Registry, Setup, drive, validate_experiment};
+use squall_engine::{Clock, Control, Outcome, Preview, Program, Registry, RegistryUndoer, RunFacts, Setup, drive, validate_experiment};
 use squall_model::{Experiment, JOURNAL_VERSION, RevertedBy, RunId, Started};
 use squall_probes::LoadGenerator;
 use squall_store::Store;
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::context::{CliError, Context, exit};
 use crate::policy::Policies;
-use crate::registry::{RegistryUndoer, registry};
+use crate::registry::registry;
 use crate::{diagnostics, library};
 
 /// An experiment that has been read and checked.
@@ -96,7 +96,16 @@ impl Ground {
     /// Looks at the host. Changes nothing but that the state directory is there.
     pub fn look(cx: &Context, prepared: &Prepared, options: &Options) -> anyhow::Result<Self> {
         let seed = options.seed.or(prepared.experiment.spec.seed).unwrap_or_else(|| u64::from(chance()) << 21 | u64::from(chance()));
-        Ok(Self { state: cx.state_dir()?, policies: Arc::new(Policies::load(&options.policies)?), host: squall_sys::facts(), seed })
+        let metadata = &prepared.experiment.metadata;
+        let facts = RunFacts {
+            who: user(),
+            cause: "person".into(),
+            experiment: metadata.name.clone(),
+            labels: metadata.labels.clone(),
+            ..RunFacts::default()
+        };
+        let policies = Arc::new(Policies::load(&options.policies)?.of(facts));
+        Ok(Self { state: cx.state_dir()?, policies, host: squall_sys::facts(), seed })
     }
 
     /// What would be touched.
@@ -230,8 +239,13 @@ fn start_watchdog(run_dir: &Path) -> Result<Watchdog, String> {
     Watchdog::start(&program, args).map_err(|e| e.to_string())
 }
 
-fn started(run: &RunId, prepared: &Prepared, seed: u64, clock: &dyn Clock) -> Started {
+/// Who is at work, for the journal and for rules.
+fn user() -> String {
     let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+fn started(run: &RunId, prepared: &Prepared, seed: u64, clock: &dyn Clock) -> Started {
     Started {
         version: JOURNAL_VERSION,
         run: run.clone(),
@@ -240,7 +254,7 @@ fn started(run: &RunId, prepared: &Prepared, seed: u64, clock: &dyn Clock) -> St
         seed,
         wall: clock.wall(),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        user: user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw())),
+        user: user(),
         squall: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -29,11 +29,11 @@ pub use fault::{
 };
 pub use host::{Feature, HostFacts};
 pub use journal::{Journal, JournalError};
-pub use policy::within_policy;
+pub use policy::{ApprovalNeed, Denied, RunFacts, within_policy};
 pub use preview::{Preview, StepPreview, TargetPreview};
 pub use probe::{Measure, Probe, ProbeCx, ProbeMeta};
 pub use program::{FaultNode, GuardSpec, Node, NodeKind, ProbeSpec, Program, ProgramError};
-pub use registry::{AnyFault, AnyProbe, AnyTargetKind, ErasedCx, KindError, Registry};
+pub use registry::{AnyFault, AnyProbe, AnyTargetKind, ErasedCx, KindError, Registry, RegistryUndoer};
 pub use schema::{experiment_schema, policy_schema};
 pub use state::{
     Command, GuardState, InjectionPhase, InjectionState, Judgement, Micros, NodePhase, NodeState, Phase, ProbeState, Sample, State, Stop,

@@ -5,7 +5,7 @@ use squall_model::Time;
 
 use crate::driver::{at_most, matches, shuffled, unmet, wanted};
 use crate::program::{FaultNode, Node, NodeKind};
-use crate::{Gate, GateRequest, HostFacts, PlannedChange, Program, Registry};
+use crate::{ApprovalNeed, Gate, GateRequest, HostFacts, PlannedChange, Program, Registry};
 
 /// What a run would touch.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +37,9 @@ pub struct StepPreview {
     pub targets: Vec<TargetPreview>,
     /// What stands in the way. Nothing may, for the run to begin.
     pub refusals: Vec<String>,
+    /// Where people have to approve it first: who stands in the way is one of the refusals, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<ApprovalNeed>,
 }
 
 /// What would happen to one target.
@@ -91,6 +94,7 @@ async fn step(
         protected: 0,
         targets: Vec::new(),
         refusals: Vec::new(),
+        approvals: None,
     };
     let Some(kind) = registry.fault(&fault.fault) else {
         preview.refusals.push(format!("`{}` is not a kind of fault", fault.fault));
@@ -120,8 +124,18 @@ async fn step(
         }
     };
     let chosen = count.min(order.len());
-    let request = GateRequest { fault: &fault.fault, matched: preview.matched, chosen, duration: fault.duration, in_force: 0 };
-    preview.refusals.extend(gate.allow(&request).err());
+    let request = GateRequest {
+        fault: &fault.fault,
+        targets: &order[..chosen],
+        matched: preview.matched,
+        chosen,
+        duration: fault.duration,
+        in_force: 0,
+    };
+    if let Err(denied) = gate.allow(&request) {
+        preview.refusals.push(denied.message);
+        preview.approvals = denied.approvals;
+    }
     for target in order.into_iter().take(chosen) {
         match kind.plan(&fault.with, &target, host).await {
             Ok(plan) => {

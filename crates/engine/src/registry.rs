@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::Schema;
 use serde_json::Value as Json;
 use squall_model::{Decoded, Dimension, HostSelector, Path, Problem};
-use squall_undo::Armed;
+use squall_undo::{Armed, Undoer};
 
 use crate::fault::{ArgError, Cx, Effect, Fault, InjectError, Meta, Plan, PlanError, RevertError, Reverted, VerifyError};
 use crate::probe::{Measure, Probe, ProbeCx, ProbeMeta};
@@ -37,6 +37,18 @@ impl Registry {
     /// The kind of target with that name.
     pub fn target(&self, name: &str) -> Option<&Arc<dyn AnyTargetKind>> {
         self.targets.iter().find(|target| target.meta().name == name)
+    }
+}
+
+/// Undoes by the list of faults.
+pub struct RegistryUndoer(pub Arc<Registry>);
+
+impl Undoer for RegistryUndoer {
+    fn revert<'a>(&'a self, fault: &'a str, undo: &'a Json, armed: &'a Armed) -> BoxFuture<'a, Result<String, String>> {
+        Box::pin(async move {
+            let kind = self.0.fault(fault).ok_or_else(|| format!("this Squall does not know `{fault}`; use the one that made it"))?;
+            kind.revert(undo, armed).await.map(|reverted| reverted.how).map_err(|error| error.to_string())
+        })
     }
 }
 

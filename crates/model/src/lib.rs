@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod calendar;
+mod condition;
 mod cron;
 mod decode;
 mod diagnostic;
@@ -38,6 +39,7 @@ mod verdict;
 mod words;
 mod yaml;
 
+pub use condition::{Condition, ConditionError, VARIABLES};
 pub use cron::Cron;
 pub use decode::{Decoded, Problem, decode};
 pub use diagnostic::{Diagnostic, Diagnostics, Path, PathSegment, did_you_mean};
@@ -50,7 +52,7 @@ pub use guard::{Abort, Guard, Unmeasurable};
 pub use hosts::{HostSelector, OneOf};
 pub use ids::{InjectionId, RunId};
 pub use parse::{API_VERSION, Reading, parse_experiment, parse_policy, parse_settings, read_experiment};
-pub use policy::{Caps, Freeze, Policy, PolicySpec, ProtectedProcess, Weekday, Window};
+pub use policy::{Caps, Freeze, Policy, PolicySpec, ProtectedProcess, Rule, Weekday, Window};
 pub use probe::Probe;
 pub use semantics::{check_comparison, check_threshold};
 pub use step::{FaultStep, Group, Ramp, Repeat, Step, Suspend, SuspendTimeout, When};

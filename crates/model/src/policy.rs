@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Metadata, Percent, Time};
+use crate::{Condition, Metadata, Percent, Time};
 
 /// A policy file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,27 @@ pub struct PolicySpec {
     pub deny_faults: Vec<String>,
     /// If there are any, only these kinds of fault are allowed.
     pub allow_faults: Vec<String>,
+    /// Who may do what to what, and what needs others to agree: looked at for each step, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// What holds for the steps that a condition is true of. Exactly one of `deny` and `approvals` is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// Named to whoever is refused.
+    pub name: String,
+    /// Which steps it is about: a condition in the Common Expression Language over `who` (`name`, `roles`, `cause`), `experiment` (`name`,
+    /// `labels`), `fault` (`kind`, `family`, `seconds`: its time box, -1 without one), `targets` (a list, each with `id`, `label`, `host`,
+    /// `labels` of its host), `matched`, `chosen` and `inForce` (numbers). Optional keys are asked for with `has()`.
+    #[schemars(extend("examples" = ["targets.exists(t, has(t.labels.env) && t.labels.env == 'production')", "fault.family == 'disk' && !('admin' in who.roles)"]))]
+    pub when: Condition,
+    /// Such steps are refused, for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deny: Option<String>,
+    /// Such steps need so many people to approve the run, none of whom asked for it or starts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<u32>,
 }
 
 /// Upper bounds on one run.

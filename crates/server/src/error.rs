@@ -2,7 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use squall_api::Problem;
+use squall_api::{Problem, problem::FieldError};
+use squall_model::{Diagnostic, Diagnostics};
 use squall_store::{CommitError, StoreError};
 
 use crate::fleet::FleetError;
@@ -15,6 +16,16 @@ impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
         Self(Box::new(problem))
     }
+}
+
+/// What is wrong with a text, as a problem with places.
+pub(crate) fn unusable(what: &str, found: &Diagnostics) -> Problem {
+    let error = |d: &Diagnostic| FieldError {
+        place: format!("line {}, column {}", d.line, d.column),
+        message: d.message.clone(),
+        hint: d.hint.clone(),
+    };
+    Problem { errors: found.iter().map(error).collect(), ..Problem::invalid(format!("{what} cannot be used")) }
 }
 
 impl From<StoreError> for ApiError {

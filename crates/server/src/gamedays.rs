@@ -275,7 +275,7 @@ async fn started(app: &App, caller: &Caller, id: &str, scenario: usize) -> Resul
         Experiment::Library(name) => (None, Some(name.clone())),
     };
     let new = NewRun { experiment, library, set: plan.set.clone(), from: plan.from.clone(), ..NewRun::default() };
-    let request = app.runs.read(&new, &caller.name, json!({ "gameDay": id, "scenario": scenario })).await?;
+    let request = app.runs.read(&new, caller, json!({ "gameDay": id, "scenario": scenario })).await?;
     let run = app.runs.start(request).await?;
     let step = DayStep::StartScenario { scenario, run: run.to_string() };
     let changed = match change(app, caller, Right::Lead, id, None, step).await {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod approvals;
 pub mod auth;
 mod config;
 mod error;

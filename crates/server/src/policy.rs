@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use squall_engine::{BoxFuture, Gate, GateRequest, Preview, Target, within_policy};
+use squall_engine::{BoxFuture, Denied, Gate, GateRequest, Preview, RunFacts, Target, within_policy};
 use squall_model::Policy;
 use squall_store::{Database, List};
 
@@ -52,8 +52,23 @@ impl Policies {
 }
 
 impl Limits for Policies {
-    fn gate<'a>(&'a self, _: &'a RunRequest) -> BoxFuture<'a, Result<Arc<dyn Gate>, ApiError>> {
-        Box::pin(async move { Ok(Arc::new(Team(self.all().await?)) as Arc<dyn Gate>) })
+    fn gate<'a>(&'a self, request: &'a RunRequest) -> BoxFuture<'a, Result<Arc<dyn Gate>, ApiError>> {
+        Box::pin(async move {
+            let policies = self.all().await?;
+            let ruled = policies.iter().any(|policy| !policy.spec.rules.is_empty());
+            let approvals = if ruled { crate::approvals::given(self.db.as_ref(), self.wall.now(), request).await? } else { 0 };
+            let metadata = &request.experiment.metadata;
+            let run = RunFacts {
+                who: request.by.clone(),
+                roles: request.roles.clone(),
+                // A person starts what nothing else has.
+                cause: request.cause.as_object().and_then(|cause| cause.keys().next()).map_or("person", String::as_str).to_owned(),
+                experiment: metadata.name.clone(),
+                labels: metadata.labels.clone(),
+                approvals: Some(approvals),
+            };
+            Ok(Arc::new(Team { policies, run }) as Arc<dyn Gate>)
+        })
     }
 
     fn refusals<'a>(&'a self, _: &'a RunRequest, _: &'a Preview) -> BoxFuture<'a, Result<Vec<String>, ApiError>> {
@@ -69,22 +84,32 @@ impl Limits for Policies {
 }
 
 /// Every policy has to agree.
-struct Team(Vec<Policy>);
+struct Team {
+    policies: Vec<Policy>,
+    run: RunFacts,
+}
 
 impl Gate for Team {
     fn protected(&self, target: &Target) -> Option<String> {
         // As the target's own host knows it.
         let own: Target = target.facts.get("target").and_then(|own| Deserialize::deserialize(own).ok())?;
-        self.0.iter().find_map(|policy| {
+        self.policies.iter().find_map(|policy| {
             let entry = policy.spec.protected.iter().find(|entry| squall_faults::is_protected(entry, &own))?;
             Some(format!("policy {} protects {}", policy.metadata.name, entry.name.as_deref().unwrap_or(&target.label)))
         })
     }
 
-    fn allow(&self, request: &GateRequest<'_>) -> Result<(), String> {
-        for policy in &self.0 {
-            within_policy(&policy.spec, request).map_err(|why| format!("{why} (policy {})", policy.metadata.name))?;
+    fn allow(&self, request: &GateRequest<'_>) -> Result<(), Denied> {
+        let mut most: Option<Denied> = None;
+        for policy in &self.policies {
+            let Err(denied) = within_policy(&policy.spec, request, &self.run) else { continue };
+            let denied = denied.by(&policy.metadata.name, "");
+            let wanted = |denied: &Denied| denied.approvals.as_ref().map_or(u32::MAX, |need| need.wanted);
+            // What no approval helps against is said first, then the rule that wants the most of them.
+            if most.as_ref().is_none_or(|most| wanted(most) < wanted(&denied)) {
+                most = Some(denied);
+            }
         }
-        Ok(())
+        most.map_or(Ok(()), Err)
     }
 }

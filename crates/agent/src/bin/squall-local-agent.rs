@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use squall_agent::local::{ByRegistry, DEFAULT_DURATION, Ground, LONGEST_DURATION, LocalApi, LocalConfig, serve};
-use squall_engine::{Gate, GateRequest, Registry, Target};
+use squall_agent::local::{DEFAULT_DURATION, Ground, LONGEST_DURATION, LocalApi, LocalConfig, serve};
+use squall_engine::{Gate, GateRequest, Registry, RegistryUndoer, Target};
 use squall_sys::BootClock;
 use squall_undo::{StateDir, Watchdog};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,7 +30,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let registry = Arc::new(Registry { faults: squall_faults::all(), probes: Vec::new(), targets: squall_faults::targets() });
     if std::env::args().nth(1).as_deref() == Some("watchdog") {
         let directory = given("--run-dir").ok_or("--run-dir is missing")?;
-        squall_undo::watch(Path::new(&directory), &ByRegistry(registry)).await?;
+        squall_undo::watch(Path::new(&directory), &RegistryUndoer(registry)).await?;
         return Ok(());
     }
     let state = StateDir::new(given("--state-dir").ok_or("--state-dir is missing")?)?;
@@ -78,7 +78,7 @@ impl Gate for Deny {
         None
     }
 
-    fn allow(&self, request: &GateRequest<'_>) -> Result<(), String> {
-        if request.fault == self.0 { Err(format!("`{}` is not allowed here", request.fault)) } else { Ok(()) }
+    fn allow(&self, request: &GateRequest<'_>) -> Result<(), squall_engine::Denied> {
+        if request.fault == self.0 { Err(format!("`{}` is not allowed here", request.fault).into()) } else { Ok(()) }
     }
 }

@@ -61,10 +61,11 @@ pub(super) fn allow(gate: &dyn Gate, inject: &Inject, target: &Target, matched: 
     let chosen = now.alike + 1;
     let request = GateRequest {
         fault: &inject.fault,
+        targets: std::slice::from_ref(target),
         matched: matched.max(chosen),
         chosen,
         duration: Some(inject.duration.unwrap_or(inject.latest)),
         in_force: now.all - now.alike,
     };
-    gate.allow(&request)
+    gate.allow(&request).map_err(|denied| denied.message)
 }

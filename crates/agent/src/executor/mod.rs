@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use squall_api::link::{Answer, Inject, Message, Outstanding, Refusal, Request};
-use squall_engine::{FindError, Gate};
+use squall_engine::{FindError, Gate, RegistryUndoer};
 use squall_model::{InjectionId, RevertedBy, RunId};
 use tokio::sync::{Notify, watch};
 
-use crate::local::{AllowedNow, ByRegistry, Ground, LocalApi, Order};
+use crate::local::{AllowedNow, Ground, LocalApi, Order};
 use crate::outbox::Outbox;
 use limits::{Found, InForce};
 use measure::Probes;
@@ -325,7 +325,7 @@ impl Executor {
         }
         let why = format!("stopped by {by}");
         let runs = self.all();
-        let undoer = ByRegistry(config.ground.registry.clone());
+        let undoer = RegistryUndoer(config.ground.registry.clone());
         let own = futures_util::future::join_all(runs.iter().map(|run| self.end(run, &why)));
         let local = async {
             match &config.local {

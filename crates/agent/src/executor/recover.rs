@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use squall_api::link::Outstanding;
+use squall_engine::RegistryUndoer;
 use squall_model::{InjectionId, RevertedBy, RunId};
 use squall_undo::{Ledger, engine_alive};
 
 use super::{Executor, MARK};
-use crate::local::ByRegistry;
 
 impl Executor {
     /// Puts back what dead runs of this host have left, of whoever they were, and remembers which servers have to hear of it. To be
     /// called with the outboxes in place, and before anything is injected. What was done, for the log.
     pub async fn recover(&self) -> std::io::Result<Vec<String>> {
         let ground = self.ground();
-        let undoer = ByRegistry(ground.registry.clone());
+        let undoer = RegistryUndoer(ground.registry.clone());
         let recovered = squall_undo::recover(&ground.state, &undoer).await?;
         let mut said: Vec<String> = Vec::new();
         for one in recovered.iter().filter(|one| one.touched()) {

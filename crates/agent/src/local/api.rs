@@ -360,8 +360,15 @@ impl LocalApi {
 
     fn allow(&self, ready: &[Ready], duration: Time, mut in_force: usize) -> Result<(), Problem> {
         for one in ready {
-            let request = GateRequest { fault: one.piece.fault, matched: 1, chosen: 1, duration: Some(duration), in_force };
-            self.config.gate.allow(&request).map_err(Problem::refused)?;
+            let request = GateRequest {
+                fault: one.piece.fault,
+                targets: std::slice::from_ref(&one.target),
+                matched: 1,
+                chosen: 1,
+                duration: Some(duration),
+                in_force,
+            };
+            self.config.gate.allow(&request).map_err(|denied| Problem::refused(denied.message))?;
             in_force += 1;
         }
         Ok(())

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde_json::Value as Json;
-use squall_engine::{AnyFault, BoxFuture, Clock, Cx, Effect, HostFacts, Registry, Target};
+use squall_engine::{AnyFault, Clock, Cx, Effect, HostFacts, Registry, RegistryUndoer, Target};
 use squall_model::{InjectionId, RevertedBy, RunId, Time};
-use squall_undo::{ArmError, Armed, Entry, Ledger, LedgerError, StateDir, Undoer, Watchdog};
+use squall_undo::{ArmError, Armed, Entry, Ledger, LedgerError, StateDir, Watchdog};
 
 /// Starts the watchdog of the run in a directory: a process that calls [`squall_undo::watch`] for it.
 pub type StartWatchdog = Arc<dyn Fn(&Path) -> Result<Watchdog, String> + Send + Sync>;
@@ -164,7 +164,7 @@ impl LocalFaults {
 
     /// Puts a fault back, and says what was done. After an error it may be tried again; after a success that does nothing.
     pub async fn revert(&self, id: InjectionId, by: RevertedBy) -> Result<String, FaultError> {
-        let undoer = ByRegistry(self.ground.registry.clone());
+        let undoer = RegistryUndoer(self.ground.registry.clone());
         let work = std::panic::AssertUnwindSafe(self.ledger.revert(id, &undoer, by)).catch_unwind();
         match work.await {
             Ok(Ok(how)) => {
@@ -200,17 +200,5 @@ impl LocalFaults {
 
     fn injections(&self) -> MutexGuard<'_, BTreeMap<InjectionId, Injection>> {
         self.injections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Undoes by the list of kinds.
-pub struct ByRegistry(pub Arc<Registry>);
-
-impl Undoer for ByRegistry {
-    fn revert<'a>(&'a self, fault: &'a str, undo: &'a Json, armed: &'a Armed) -> BoxFuture<'a, Result<String, String>> {
-        Box::pin(async move {
-            let kind = self.0.fault(fault).ok_or_else(|| format!("this Squall does not know `{fault}`; use the one that made it"))?;
-            kind.revert(undo, armed).await.map(|reverted| reverted.how).map_err(|error| error.to_string())
-        })
     }
 }

@@ -22,7 +22,7 @@ use squall_engine::Gate;
 use squall_model::Time;
 
 pub use api::{ActiveFault, AppliedEffect, LocalApi, StoppedAll};
-pub use faults::{ByRegistry, FaultError, Ground, LocalFaults, Order, StartWatchdog};
+pub use faults::{FaultError, Ground, LocalFaults, Order, StartWatchdog};
 pub use order::{Amount, Effects, FaultOrder};
 pub use serve::{LocalError, serve};
 

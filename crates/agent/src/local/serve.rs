@@ -18,11 +18,12 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use squall_api::Problem;
 use squall_api::problem::FieldError;
+use squall_engine::RegistryUndoer;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::access::{Access, Peer, token};
-use super::{ByRegistry, FaultOrder, LocalApi};
+use super::{FaultOrder, LocalApi};
 
 /// An order is some hundred bytes.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -70,7 +71,7 @@ pub async fn serve(
 ) -> Result<(), LocalError> {
     let Doors { unix, tcp, access } = open(&api).await?;
     let ground = &api.config().ground;
-    let recovered = squall_undo::recover(&ground.state, &ByRegistry(ground.registry.clone())).await;
+    let recovered = squall_undo::recover(&ground.state, &RegistryUndoer(ground.registry.clone())).await;
     recovered.map_err(|source| LocalError::Io { what: "what earlier runs left behind cannot be looked at".into(), source })?;
     let address = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
     let app = router(api.clone(), access).into_make_service_with_connect_info::<Peer>();

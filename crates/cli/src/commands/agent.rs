@@ -1,6 +1,5 @@
 //! `squall agent`
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -74,19 +73,6 @@ enum Authority {
     System,
 }
 
-fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
-    let pair = |text: &String| {
-        let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty())?;
-        Some((name.to_owned(), value.to_owned()))
-    };
-    given
-        .iter()
-        .map(|text| {
-            pair(text).ok_or_else(|| CliError::usage(format!("`--label {text}` is no label"), Some("write `NAME=VALUE`".into())).into())
-        })
-        .collect()
-}
-
 fn start_watchdog(run_dir: &Path) -> Result<Watchdog, String> {
     let args = [std::ffi::OsString::from("watchdog"), "--run-dir".into(), run_dir.into()];
     // This program, even if another version has been put in its place meanwhile.
@@ -96,7 +82,7 @@ fn start_watchdog(run_dir: &Path) -> Result<Watchdog, String> {
 /// Runs the agent.
 pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     crate::log::begin()?;
-    let labels = labels(&args.label)?;
+    let labels = crate::remote::labels(&args.label)?;
     let policies = Arc::new(Policies::load(&args.policy)?);
     let kinds = registry();
     let ground = Ground {
@@ -204,16 +190,5 @@ async fn signals(executor: Option<Executor>) -> std::io::Result<()> {
                 return Ok(());
             },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_is_a_name_and_a_value() {
-        assert_eq!(labels(&["zone=a".into(), "note=".into()]).expect("good").len(), 2);
-        assert!(labels(&["zone".into()]).is_err() && labels(&["=a".into()]).is_err());
     }
 }

@@ -7,8 +7,8 @@ use squall_api::client::{Client, escape};
 use squall_api::hosts::{Host, JoinToken, NewJoinToken};
 use squall_report::clean;
 
-use crate::context::{CliError, Context, Output};
-use crate::remote::{Server, block_on, failed};
+use crate::context::{Context, Output};
+use crate::remote::{Server, block_on, failed, labels};
 
 /// List a server's hosts, add one, forget one
 #[derive(Debug, clap::Args)]
@@ -101,11 +101,7 @@ async fn list(client: Client, args: &List, cx: &Context) -> anyhow::Result<()> {
 }
 
 async fn add(client: Client, args: &Add, cx: &Context) -> anyhow::Result<()> {
-    let label = |text: &String| match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(CliError::usage(format!("`--label {text}` is no label"), Some("write `NAME=VALUE`".into()))),
-    };
-    let labels = args.label.iter().map(label).collect::<Result<_, _>>()?;
+    let labels = labels(&args.label)?;
     let new = NewJoinToken { uses: Some(args.uses), lasts: Some(args.lasts.clone()), labels };
     let token: JoinToken = client.post("hosts/tokens", &new).await.map_err(failed)?;
     cx.note(format!("on the new host, until {}:", token.expires.strftime("%Y-%m-%d %H:%M UTC")));

@@ -1,6 +1,7 @@
 //! One file a subcommand.
 
 pub mod agent;
+pub mod approval;
 pub mod audit;
 pub mod check_slo;
 pub mod completions;

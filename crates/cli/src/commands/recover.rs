@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
+use squall_engine::RegistryUndoer;
 use squall_model::RunId;
 use squall_undo::RecoveredRun;
 
 use crate::context::{Context, Output, Style, exit};
-use crate::registry::{RegistryUndoer, registry};
+use crate::registry::registry;
 
 /// Put back what dead runs left behind
 ///

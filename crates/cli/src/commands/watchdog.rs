@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::context::Context;
-use crate::registry::{RegistryUndoer, registry};
+use crate::registry::registry;
+use squall_engine::RegistryUndoer;
 
 /// Watch over a run and put everything back when it is gone or late; every run starts one by itself
 #[derive(Debug, clap::Args)]

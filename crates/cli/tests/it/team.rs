@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use squall_api::Page;
+use squall_api::approvals::{Approval, ApprovalState, NewApproval};
 use squall_api::client::{Client, Credential};
 use squall_api::hosts::{Host as Known, JoinToken};
 use squall_api::runs::{NewRun, Run, Stopped};
@@ -44,6 +45,16 @@ impl Team {
         let lab = Lab::new();
         let (office, web, db) = (lab.host("office"), lab.host("web"), lab.host("db"));
         Self { office, web, db, children: Vec::new(), dir: tempfile::tempdir().expect("a directory"), _lab: lab }
+    }
+
+    /// With its server started, somebody signed in, both hosts joined, and something that listens on the database's host.
+    fn at_work() -> (Self, Client, String, std::net::TcpListener) {
+        let mut team = Self::new();
+        let client = team.start();
+        team.join(&client);
+        let db = team.db.v4().to_string();
+        let listener = team.db.within(|| std::net::TcpListener::bind(format!("{db}:5432")).expect("bound"));
+        (team, client, db, listener)
     }
 
     fn squall(&mut self, host: &Host, state: &str, args: &[&str]) {
@@ -117,6 +128,14 @@ impl Team {
         }
     }
 
+    fn run(&self, client: &Client, new: &NewRun) -> Run {
+        self.office(|| async { client.post("runs", new).await.expect("started") })
+    }
+
+    fn ended(&self, client: &Client, run: &Run) -> Run {
+        self.until(client, "the run is over", |run: &Run| run.verdict.is_some(), &format!("runs/{}", run.run))
+    }
+
     /// What the kernel has of rules and queues on both hosts.
     fn network(&self) -> String {
         [&self.web, &self.db].map(|host| format!("{}{}", host.run("nft list ruleset"), host.run("tc qdisc show"))).join("\n")
@@ -178,11 +197,7 @@ fn connects_within(from: &Host, to: &str) -> Duration {
 
 #[test]
 fn two_hosts_join_a_run_is_watched_and_the_red_button_puts_everything_back() {
-    let mut team = Team::new();
-    let client = team.start();
-    team.join(&client);
-    let db = team.db.v4().to_string();
-    let _listener = team.db.within(|| std::net::TcpListener::bind(format!("{db}:5432")).expect("bound"));
+    let (team, client, db, _listener) = Team::at_work();
     let before = team.network();
 
     let new = NewRun { manifest: Some(manifest(&db)), from: Some("web".into()), ..NewRun::default() };
@@ -191,7 +206,7 @@ fn two_hosts_join_a_run_is_watched_and_the_red_button_puts_everything_back() {
     assert!(plan["steps"][0]["targets"][0]["changes"][0]["what"].as_str().is_some_and(|what| what.ends_with(" on web")), "{plan:#}");
     assert_eq!(team.network(), before, "a plan changes nothing");
 
-    let run: Run = team.office(|| async { client.post("runs", &new).await.expect("started") });
+    let run = team.run(&client, &new);
     let watched = team.office(|| watch_until_in_force(&client, &run));
     assert!(watched.contains("web: "), "the evidence is the host's: {watched}");
     assert!(connects_within(&team.web, &db) >= Duration::from_millis(200), "the fault is really there");
@@ -204,7 +219,7 @@ fn two_hosts_join_a_run_is_watched_and_the_red_button_puts_everything_back() {
     assert!(took < Duration::from_secs(1), "the red button took {took:?}: {stopped:?}");
     assert!(connects_within(&team.web, &db) < Duration::from_millis(150));
 
-    let ended: Run = team.until(&client, "the run is over", |run: &Run| run.verdict.is_some(), &format!("runs/{}", run.run));
+    let ended = team.ended(&client, &run);
     assert_eq!(ended.verdict, Some(Verdict::Aborted), "{ended:?}");
     let report = team.office(|| async { client.text(&format!("runs/{}/report?format=md", run.run)).await.expect("a report") });
     assert!(report.contains("slow-database") && report.contains("aborted"), "{report}");
@@ -230,14 +245,10 @@ async fn watch_until_in_force(client: &Client, run: &Run) -> String {
 
 #[test]
 fn what_a_killed_server_had_in_force_is_put_back_and_its_run_is_ended_when_it_is_back() {
-    let mut team = Team::new();
-    let client = team.start();
-    team.join(&client);
-    let db = team.db.v4().to_string();
-    let _listener = team.db.within(|| std::net::TcpListener::bind(format!("{db}:5432")).expect("bound"));
+    let (mut team, client, db, _listener) = Team::at_work();
     let before = team.network();
     let new = NewRun { manifest: Some(manifest(&db)), from: Some("web".into()), lease: Some("4s".into()), ..NewRun::default() };
-    let run: Run = team.office(|| async { client.post("runs", &new).await.expect("started") });
+    let run = team.run(&client, &new);
     team.office(|| watch_until_in_force(&client, &run));
 
     // SIGKILL: `Child::kill`.
@@ -260,11 +271,7 @@ fn what_a_killed_server_had_in_force_is_put_back_and_its_run_is_ended_when_it_is
 
 #[test]
 fn a_manifest_gives_the_same_verdict_by_the_server_as_by_hand() {
-    let mut team = Team::new();
-    let client = team.start();
-    team.join(&client);
-    let db = team.db.v4().to_string();
-    let _listener = team.db.within(|| std::net::TcpListener::bind(format!("{db}:5432")).expect("bound"));
+    let (team, client, db, _listener) = Team::at_work();
     // By hand on the host there are no other hosts to choose from.
     for (expect, verdict) in [("lt: 5s", Verdict::Held), ("lt: 100ms", Verdict::Deviated)] {
         let text = manifest(&db).replace("lt: 5s", expect).replace("for: 50s", "for: 1s");
@@ -277,8 +284,71 @@ fn a_manifest_gives_the_same_verdict_by_the_server_as_by_hand() {
         assert_eq!(output.status.code(), Some(verdict.exit_code().into()), "{}", String::from_utf8_lossy(&output.stderr));
 
         let new = NewRun { manifest: Some(text), from: Some("web".into()), ..NewRun::default() };
-        let run: Run = team.office(|| async { client.post("runs", &new).await.expect("started") });
-        let ended: Run = team.until(&client, "the run is over", |run: &Run| run.verdict.is_some(), &format!("runs/{}", run.run));
+        let run = team.run(&client, &new);
+        let ended = team.ended(&client, &run);
         assert_eq!(ended.verdict, Some(verdict), "{ended:?}");
     }
+}
+
+/// Zone `a` is production: kills are nobody's there, and whatever else happens wants another pair of eyes.
+const POLICY: &str = "apiVersion: squall.dev/v1
+kind: Policy
+metadata: { name: production }
+spec:
+  rules:
+    - name: no kills
+      when: fault.kind == 'process.kill'
+      deny: processes of production are not killed
+    - name: four eyes
+      when: targets.exists(t, has(t.labels.zone) && t.labels.zone == 'a')
+      approvals: 1
+";
+
+#[test]
+fn what_a_rule_keeps_behind_four_eyes_begins_when_somebody_else_has_approved_it() {
+    let (team, client, db, _listener) = Team::at_work();
+    let text = manifest(&db).replace("for: 50s", "for: 1s");
+    let new = NewRun { manifest: Some(text.clone()), from: Some("web".into()), ..NewRun::default() };
+    let ask = NewApproval { run: new.clone(), why: "a drill".into(), lasts: None };
+    let url = team.url();
+    team.office(|| async {
+        let refused = client.post::<Approval>("approvals", &ask).await.expect_err("nothing wants it yet");
+        assert_eq!(refused.status(), Some(422), "{refused}");
+        let _: Json = client.put("policies/production", &json!({ "policy": POLICY })).await.expect("a policy");
+
+        let refused = client.post::<Run>("runs", &new).await.expect_err("it needs an approval");
+        assert!(refused.to_string().contains("rule `four eyes` wants 1 approval and there are 0 (policy production)"), "{refused}");
+        let approval: Approval = client.post("approvals", &ask).await.expect("asked");
+        assert_eq!((approval.state, approval.rules.len()), (ApprovalState::Pending, 1));
+        assert_eq!(client.post::<Approval>("approvals", &ask).await.expect_err("asked already").status(), Some(409));
+        let path = format!("approvals/{}", approval.id);
+        let own = client.post::<Approval>(&format!("{path}/approve"), &json!({})).await.expect_err("their own");
+        assert_eq!(own.status(), Some(403), "{own}");
+
+        let grace = json!({ "name": "grace", "password": "a long pass phrase", "roles": ["approver"] });
+        let _: Json = client.post("users", &grace).await.expect("a user");
+        let login = |password: &str| Login { user: "grace".into(), password: password.into() };
+        let nobody = Client::new(&url, None).expect("a client");
+        let (first, _) = nobody.clone().login(&login("a long pass phrase")).await.expect("signed in");
+        let change = PasswordChange { current: "a long pass phrase".into(), new: "another long pass phrase".into() };
+        let _: Json = first.put("session/password", &change).await.expect("changed");
+        let (grace, _) = nobody.login(&login("another long pass phrase")).await.expect("signed in again");
+        let said: Approval = grace.post(&format!("{path}/approve"), &json!({ "comment": "go" })).await.expect("approved");
+        assert_eq!(said.state, ApprovalState::Approved, "{said:?}");
+    });
+
+    let ended = team.ended(&client, &team.run(&client, &new));
+    assert_eq!(ended.verdict, Some(Verdict::Held), "{ended:?}");
+    team.office(|| async {
+        let other = NewRun { manifest: Some(text.replace("200ms, scope", "300ms, scope")), ..new.clone() };
+        let refused = client.post::<Run>("runs", &other).await.expect_err("another manifest");
+        assert!(refused.to_string().contains("rule `four eyes`"), "{refused}");
+        let kill = text
+            .replace("fault: network.latency", "fault: process.kill")
+            .replace("target: { host: {},", "target: { process: { name: squall },");
+        let (kill, _) = kill.split_once("      with:").expect("arguments");
+        let kill = NewRun { manifest: Some(format!("{kill}      acceptIrreversible: true\n")), ..new.clone() };
+        let refused = client.post::<Run>("runs", &kill).await.expect_err("denied");
+        assert!(refused.to_string().contains("rule `no kills`: processes of production are not killed (policy production)"), "{refused}");
+    });
 }

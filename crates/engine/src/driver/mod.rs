@@ -28,7 +28,7 @@ pub trait Gate: Send + Sync {
 
     /// Whether a step may touch these targets, out of so many matches, with so many faults in force already. An error says
     /// which limit stands in the way.
-    fn allow(&self, request: &GateRequest<'_>) -> Result<(), String>;
+    fn allow(&self, request: &GateRequest<'_>) -> Result<(), crate::Denied>;
 }
 
 /// What a step wants to do.
@@ -36,6 +36,8 @@ pub trait Gate: Send + Sync {
 pub struct GateRequest<'a> {
     /// The kind of fault.
     pub fault: &'a str,
+    /// The targets that are to be touched.
+    pub targets: &'a [Target],
     /// How many matched.
     pub matched: usize,
     /// How many are to be touched by this step in all.

@@ -42,8 +42,15 @@ async fn chosen(shared: &Shared, request: &Request) -> Result<(usize, Vec<Target
         .ok_or_else(|| unmet(fault, request.percent, matched, matches.protected))?;
     let order = at_most(order, fault, wanted)?;
     let wanted = wanted.min(order.len());
-    let gate = GateRequest { fault: &fault.fault, matched, chosen: wanted, duration: fault.duration, in_force: request.in_force };
-    shared.gate.allow(&gate)?;
+    let gate = GateRequest {
+        fault: &fault.fault,
+        targets: &order[..wanted],
+        matched,
+        chosen: wanted,
+        duration: fault.duration,
+        in_force: request.in_force,
+    };
+    shared.gate.allow(&gate).map_err(|denied| denied.message)?;
     let targets = order.into_iter().take(wanted).filter(|t| !request.taken.contains(&t.id)).collect();
     Ok((matched, targets))
 }

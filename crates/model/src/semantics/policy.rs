@@ -1,7 +1,7 @@
 //! Policies.
 
 use super::{Checker, metadata};
-use crate::{Path, Policy, calendar};
+use crate::{Path, Policy, Rule, calendar};
 
 /// Everything of a policy that needs no kinds.
 pub(crate) fn policy(policy: &Policy, checker: &mut Checker<'_>) {
@@ -37,6 +37,7 @@ pub(crate) fn policy(policy: &Policy, checker: &mut Checker<'_>) {
             checker.at(&path.key("protected").index(i), "this names no process", "give it one or more of `name`, `user`, `port`, `unit`");
         }
     }
+    rules(&path.key("rules"), &spec.rules, checker);
     for (key, rules) in [("denyFaults", &spec.deny_faults), ("allowFaults", &spec.allow_faults)] {
         for (i, rule) in rules.iter().enumerate() {
             if !is_rule(rule) {
@@ -48,6 +49,37 @@ pub(crate) fn policy(policy: &Policy, checker: &mut Checker<'_>) {
                     format!("`{rule}` is both denied and allowed"),
                     "remove one of the two; what is denied stays denied",
                 );
+            }
+        }
+    }
+}
+
+/// The most approvals that a rule may ask for: more than that is a mistake, not a team.
+const MOST_APPROVALS: u32 = 20;
+
+fn rules(path: &Path, rules: &[Rule], checker: &mut Checker<'_>) {
+    for (i, rule) in rules.iter().enumerate() {
+        let path = path.index(i);
+        if rule.name.trim().is_empty() {
+            checker.at(&path.key("name"), "the name is empty", "whoever is refused is told the name of the rule");
+        } else if rules[..i].iter().any(|other| other.name == rule.name) {
+            checker.at(&path.key("name"), format!("there are two rules `{}`", rule.name), "give each rule its own name");
+        }
+        match (&rule.deny, rule.approvals) {
+            (Some(reason), None) if reason.trim().is_empty() => {
+                checker.at(&path.key("deny"), "the reason is empty", "say to whoever is refused why");
+            }
+            (None, Some(n)) if n == 0 || n > MOST_APPROVALS => {
+                checker.at(
+                    &path.key("approvals"),
+                    format!("{n} approvals are not within 1 and {MOST_APPROVALS}"),
+                    "write how many people have to agree, such as 2",
+                );
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+            (Some(_), Some(_)) => checker.at(&path, "the rule both denies and asks for approvals", "remove `deny` or `approvals`"),
+            (None, None) => {
+                checker.at(&path, "the rule says nothing of the steps that it is about", "add `deny: REASON`, or `approvals: 2`");
             }
         }
     }

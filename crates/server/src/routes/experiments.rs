@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::json;
 use squall_api::experiments::{Experiment, LibraryEntry, NewExperiment};
 use squall_api::{Page, PageQuery, Problem};
-use squall_store::{Batch, Document, List, StoreError, Write};
+use squall_store::{Batch, Document, StoreError, Write};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::paging;
 use crate::auth::{Operator, Outcome, Viewer, audit};
 use crate::experiments::{KIND, Saved};
 use crate::{ApiError, App, Json, Query};
@@ -35,11 +36,7 @@ fn tagged(status: StatusCode, experiment: Experiment) -> Result<Response, ApiErr
     (status = 200, description = "Experiments, by name", body = Page<Experiment>),
 ))]
 async fn list(_: Viewer, State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Experiment>>, ApiError> {
-    let limit = page.items();
-    let list = List { after: super::paging::after(page.after.as_deref())?, limit: Some(limit + 1), ..List::default() };
-    let found = app.db.list(KIND, &list).await?;
-    let items = found.iter().map(seen).collect::<Result<Vec<_>, _>>()?;
-    Ok(Json(super::paging::of_one_more(items, limit, |one| one.name.clone())))
+    Ok(Json(paging::documents(&app, KIND, &page, seen).await?))
 }
 
 /// See a saved experiment

@@ -1,6 +1,7 @@
 //! The routes, one file a resource, and their description.
 
 mod answers;
+mod approvals;
 mod audit;
 mod calendar;
 mod experiments;
@@ -54,6 +55,7 @@ fn resources() -> OpenApiRouter<App> {
         .merge(hosts::router())
         .merge(experiments::router())
         .merge(policies::router())
+        .merge(approvals::router())
         .merge(runs::router())
         .merge(stop::router())
         .merge(notifications::router())

@@ -10,7 +10,7 @@ use squall_api::schedules::{Firing, ImportWarning, ImportedMonkey, MonkeyDay, Mo
 use squall_api::{Page, PageQuery, Problem};
 use squall_schedule::import::Import;
 use squall_schedule::{Candidate, Planner};
-use squall_store::{Batch, Document, List, Write};
+use squall_store::{Batch, Document, Write};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -57,10 +57,7 @@ async fn known(app: &App, name: &str) -> Result<Document, ApiError> {
     (status = 400, description = "The query cannot be understood", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn list(_: Viewer, State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<SavedMonkey>>, ApiError> {
-    let limit = page.items();
-    let list = List { after: paging::after(page.after.as_deref())?, limit: Some(limit + 1), ..List::default() };
-    let items = app.db.list(MONKEY, &list).await?.iter().map(seen).collect::<Result<Vec<_>, _>>()?;
-    Ok(Json(paging::of_one_more(items, limit, |one| one.name.clone())))
+    Ok(Json(paging::documents(&app, MONKEY, &page, seen).await?))
 }
 
 /// See a monkey
@@ -216,7 +213,7 @@ async fn today(_: Viewer, State(app): State<App>, Path(name): Path<String>) -> R
     (status = 422, description = "The configuration cannot be used", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn import(_: Viewer, Json(request): Json<MonkeyImport>) -> Result<Json<ImportedMonkey>, ApiError> {
-    let unusable = |found: squall_model::Diagnostics| crate::scheduler::unusable("the configuration", &found);
+    let unusable = |found: squall_model::Diagnostics| crate::error::unusable("the configuration", &found);
     let mut import = Import::new(&request.name);
     for file in &request.files {
         import.read(file).map_err(unusable)?;

@@ -1,8 +1,9 @@
 //! Parts of lists.
 
 use squall_api::{Page, PageQuery, Problem};
+use squall_store::{Document, List};
 
-use crate::ApiError;
+use crate::{ApiError, App};
 
 /// `after` as something that every database can look for.
 pub(super) fn after(after: Option<&str>) -> Result<Option<String>, ApiError> {
@@ -22,6 +23,22 @@ pub(super) fn page<T>(items: Vec<T>, query: &PageQuery, id: impl Fn(&T) -> &str)
     items.truncate(query.items());
     let next = items.last().filter(|_| more).map(|item| id(item).to_owned());
     Ok(Page { items, next })
+}
+
+/// A page of the documents of a kind, by id, as they are shown.
+pub(super) async fn documents<T, E>(
+    app: &App,
+    kind: &str,
+    query: &PageQuery,
+    seen: impl Fn(&Document) -> Result<T, E>,
+) -> Result<Page<T>, ApiError>
+where
+    ApiError: From<E>,
+{
+    let limit = query.items();
+    let list = List { after: after(query.after.as_deref())?, limit: Some(limit + 1), ..List::default() };
+    let found = of_one_more(app.db.list(kind, &list).await?, limit, |document| document.id.clone());
+    Ok(Page { items: found.items.iter().map(seen).collect::<Result<_, _>>()?, next: found.next })
 }
 
 /// A page of a list that was read with one item more than the page may have.

@@ -4,12 +4,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::json;
 use squall_api::policies::{NewPolicy, Policy};
-use squall_api::{Page, PageQuery, Problem, problem::FieldError};
-use squall_store::{Batch, Document, List, StoreError, Write};
+use squall_api::{Page, PageQuery, Problem};
+use squall_store::{Batch, Document, StoreError, Write};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::paging;
 use crate::auth::{Admin, Outcome, Viewer, audit};
+use crate::error::unusable;
 use crate::policy::{KIND, Saved};
 use crate::{ApiError, App, Json, Query};
 
@@ -27,11 +29,7 @@ fn seen(document: &Document) -> Result<Policy, StoreError> {
     (status = 200, description = "Policies, by name", body = Page<Policy>),
 ))]
 async fn list(_: Viewer, State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<Policy>>, ApiError> {
-    let limit = page.items();
-    let found =
-        app.db.list(KIND, &List { after: super::paging::after(page.after.as_deref())?, limit: Some(limit + 1), ..List::default() }).await?;
-    let items = found.iter().map(seen).collect::<Result<Vec<_>, _>>()?;
-    Ok(Json(super::paging::of_one_more(items, limit, |policy| policy.name.clone())))
+    Ok(Json(paging::documents(&app, KIND, &page, seen).await?))
 }
 
 /// See a policy
@@ -59,14 +57,7 @@ async fn save(
     Path(name): Path<String>,
     Json(new): Json<NewPolicy>,
 ) -> Result<Json<Policy>, ApiError> {
-    let (policy, _) = squall_model::parse_policy(&new.policy).map_err(|found| {
-        let error = |d: &squall_model::Diagnostic| FieldError {
-            place: format!("line {}, column {}", d.line, d.column),
-            message: d.message.clone(),
-            hint: d.hint.clone(),
-        };
-        Problem { errors: found.iter().map(error).collect(), ..Problem::invalid("the policy cannot be used") }
-    })?;
+    let (policy, _) = squall_model::parse_policy(&new.policy).map_err(|found| unusable("the policy", &found))?;
     if policy.metadata.name != name {
         return Err(Problem::invalid(format!("the policy's `metadata.name` is `{}`, and not `{name}`", policy.metadata.name)).into());
     }

@@ -113,7 +113,7 @@ async fn list(_: Viewer, State(app): State<App>, Query(query): Query<RunQuery>) 
     (status = 422, description = "The manifest is wrong, or something stands against the run", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn start(Operator(caller): Operator, State(app): State<App>, Json(new): Json<NewRun>) -> Result<Response, ApiError> {
-    let request = app.runs.read(&new, &caller.name, serde_json::Value::Null).await?;
+    let request = app.runs.read(&new, &caller, serde_json::Value::Null).await?;
     let name = request.experiment.metadata.name.clone();
     let started = app.runs.start(request).await;
     let (outcome, detail) = match &started {
@@ -142,7 +142,7 @@ async fn start(Operator(caller): Operator, State(app): State<App>, Json(new): Js
     (status = 422, description = "The manifest is wrong", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn plan(Operator(caller): Operator, State(app): State<App>, Json(new): Json<NewRun>) -> Result<Json<Preview>, ApiError> {
-    let request = app.runs.read(&new, &caller.name, serde_json::Value::Null).await?;
+    let request = app.runs.read(&new, &caller, serde_json::Value::Null).await?;
     Ok(Json(app.runs.plan(&request).await?))
 }
 

@@ -66,11 +66,8 @@ async fn known(app: &App, name: &str) -> Result<Document, ApiError> {
     (status = 400, description = "The query cannot be understood", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn list(_: Viewer, State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<SavedSchedule>>, ApiError> {
-    let limit = page.items();
-    let list = List { after: paging::after(page.after.as_deref())?, limit: Some(limit + 1), ..List::default() };
     let now = app.wall.now();
-    let items = app.db.list(SCHEDULE, &list).await?.iter().map(|d| seen(d, now)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Json(paging::of_one_more(items, limit, |one| one.name.clone())))
+    Ok(Json(paging::documents(&app, SCHEDULE, &page, |document| seen(document, now)).await?))
 }
 
 /// See a schedule

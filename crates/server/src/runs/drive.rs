@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use futures_util::FutureExt;
 use squall_api::link::Request;
-use squall_engine::{Control, Gate, HostFacts, Outcome, Program, Setup, State, drive};
+use squall_engine::{Control, Gate, HostFacts, Outcome, Program, RegistryUndoer, Setup, State, drive};
 use squall_model::{JOURNAL_VERSION, RunId, Started, Time, Verdict};
 use squall_store::Fence;
 use squall_undo::Ledger;
@@ -38,7 +38,11 @@ impl Runs {
         let started = self.started(run, &request);
         let setup = Setup {
             gate,
-            undoer: Arc::new(RemoteUndoer { fleet: inner.fleet.clone(), lease: request.lease.std(), local: inner.kinds.registry.clone() }),
+            undoer: Arc::new(RemoteUndoer {
+                fleet: inner.fleet.clone(),
+                lease: request.lease.std(),
+                local: RegistryUndoer(inner.kinds.registry.clone()),
+            }),
             journal: Box::new(DatabaseJournal {
                 db: inner.db.clone(),
                 server: Handle::current(),

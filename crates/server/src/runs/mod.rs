@@ -24,6 +24,8 @@ use squall_store::{Database, Fence, Write};
 use squall_undo::StateDir;
 use tokio::sync::{broadcast, mpsc, watch};
 
+use crate::auth::Caller;
+use crate::error::unusable;
 use crate::fleet::{Fleet, LiveHost};
 use crate::{ApiError, WallClock};
 
@@ -59,6 +61,26 @@ pub trait Limits: Send + Sync + 'static {
     -> squall_engine::BoxFuture<'a, Result<Vec<String>, ApiError>>;
 }
 
+/// Who wants a run.
+#[derive(Debug, Clone)]
+pub struct Who {
+    name: String,
+    roles: Vec<String>,
+}
+
+impl From<&Caller> for Who {
+    fn from(caller: &Caller) -> Self {
+        Self { name: caller.name.clone(), roles: caller.roles.iter().map(|role| role.name().to_owned()).collect() }
+    }
+}
+
+/// A part of the server, which has no roles.
+impl From<&str> for Who {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), roles: Vec::new() }
+    }
+}
+
 /// A run that somebody or something wants.
 #[derive(Debug, Clone)]
 pub struct RunRequest {
@@ -74,6 +96,8 @@ pub struct RunRequest {
     pub lease: Time,
     /// Who wants it.
     pub by: String,
+    /// The roles of who wants it, for rules.
+    pub roles: Vec<String>,
     /// What started it: null for a person, else such as `{"schedule": "nightly"}`.
     pub cause: serde_json::Value,
 }
@@ -186,7 +210,7 @@ impl Runs {
     }
 
     /// Reads what is asked for and checks all that can be checked without a host.
-    pub async fn read(&self, new: &NewRun, by: &str, cause: serde_json::Value) -> Result<RunRequest, ApiError> {
+    pub async fn read(&self, new: &NewRun, who: impl Into<Who>, cause: serde_json::Value) -> Result<RunRequest, ApiError> {
         let text = self.text(new).await?;
         let text = (self.0.kinds.fill)(&text, &new.set).map_err(|e| Problem::invalid(e).hint("give every parameter a value in `set`"))?;
         let experiment = check(&text, &self.0.kinds.registry)?;
@@ -210,7 +234,8 @@ impl Runs {
             return Err(Problem::invalid("a rollback action that is a command would run on the server").hint(hint).into());
         }
         let seed = new.seed.or(spec.seed).unwrap_or_else(self.0.kinds.chance);
-        Ok(RunRequest { seed, from: new.from.clone(), lease, by: by.to_owned(), cause, experiment, text })
+        let Who { name: by, roles } = who.into();
+        Ok(RunRequest { seed, from: new.from.clone(), lease, by, roles, cause, experiment, text })
     }
 
     async fn text(&self, new: &NewRun) -> Result<String, ApiError> {
@@ -382,14 +407,8 @@ const EMERGENCY_WITHIN: Duration = Duration::from_secs(10);
 /// Reads and checks an experiment; what is wrong comes with its place.
 pub(crate) fn check(text: &str, registry: &Registry) -> Result<Experiment, ApiError> {
     let (experiment, _) = validate_experiment(text, registry).map_err(|found| {
-        let error = |d: &squall_model::Diagnostic| FieldError {
-            place: format!("line {}, column {}", d.line, d.column),
-            message: d.message.clone(),
-            hint: d.hint.clone(),
-        };
-        let errors: Vec<FieldError> = found.iter().map(error).collect();
-        let detail = format!("the manifest has {} mistakes", errors.len());
-        Problem { errors, ..Problem::invalid(detail).hint("`squall explain` describes every field") }
+        let detail = format!("the manifest has {} mistakes", found.len());
+        unusable("the manifest", &found).detail(detail).hint("`squall explain` describes every field")
     })?;
     Ok(experiment)
 }

@@ -14,7 +14,8 @@ use serde_json::Value as Json;
 use squall_api::link::{Answer, Inject, Measure as MeasureRequest, Refusal, Request};
 use squall_engine::{
     AnyFault, AnyProbe, AnyTargetKind, BoxFuture, Claim, Clock, Effect, ErasedCx, FindError, HostFacts, InjectError, KindError, Measure,
-    Meta, Placed, Plan, PlanError, PlannedChange, ProbeCx, ProbeMeta, Registry, RevertError, Reverted, Target, TargetMeta, VerifyError,
+    Meta, Placed, Plan, PlanError, PlannedChange, ProbeCx, ProbeMeta, Registry, RegistryUndoer, RevertError, Reverted, Target, TargetMeta,
+    VerifyError,
 };
 use squall_model::{Dimension, HostSelector, InjectionId, Measured, RunId, Time, Value};
 use squall_undo::{Armed, Undoer};
@@ -396,7 +397,7 @@ pub(super) struct RemoteUndoer {
     pub fleet: Fleet,
     pub lease: Duration,
     /// For rollback actions, which the server does itself.
-    pub local: Arc<Registry>,
+    pub local: RegistryUndoer,
 }
 
 impl Undoer for RemoteUndoer {
@@ -405,8 +406,7 @@ impl Undoer for RemoteUndoer {
             if let Ok(remote) = RemoteUndo::read(undo) {
                 return remote.revert(&self.fleet, self.lease).await;
             }
-            let kind = self.local.fault(fault).ok_or_else(|| format!("this server does not know `{fault}`"))?;
-            kind.revert(undo, armed).await.map(|r| r.how).map_err(|e| e.to_string())
+            self.local.revert(fault, undo, armed).await
         })
     }
 }

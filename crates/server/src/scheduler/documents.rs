@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use squall_api::Problem;
 use squall_api::runs::NewRun;
 use squall_model::RunId;
 use squall_schedule::{History, Monkey, Schedule, parse_monkey, parse_schedule};
 
 use crate::ApiError;
+use crate::error::unusable;
 
 /// The kind of the documents of schedules; the id is the name.
 pub(crate) const SCHEDULE: &str = "schedule";
@@ -46,7 +46,7 @@ pub(crate) struct ScheduleDocument {
 impl ScheduleDocument {
     /// As it applies.
     pub(crate) fn read(&self) -> Result<Schedule, ApiError> {
-        let (mut schedule, _) = parse_schedule(&self.schedule).map_err(|found| crate::scheduler::unusable("the schedule", &found))?;
+        let (mut schedule, _) = parse_schedule(&self.schedule).map_err(|found| unusable("the schedule", &found))?;
         schedule.spec.paused |= self.paused;
         Ok(schedule)
     }
@@ -74,7 +74,7 @@ pub(crate) struct MonkeyDocument {
 
 impl MonkeyDocument {
     pub(crate) fn read(&self) -> Result<Monkey, ApiError> {
-        Ok(parse_monkey(&self.monkey).map_err(|found| crate::scheduler::unusable("the monkey", &found))?.0)
+        Ok(parse_monkey(&self.monkey).map_err(|found| unusable("the monkey", &found))?.0)
     }
 }
 
@@ -122,14 +122,4 @@ pub struct PendingKill {
     pub date: Date,
     /// The day of the one before.
     pub before: Option<Date>,
-}
-
-/// What is wrong with a text, as a problem with places.
-pub(crate) fn unusable(what: &str, found: &squall_model::Diagnostics) -> Problem {
-    let error = |d: &squall_model::Diagnostic| squall_api::problem::FieldError {
-        place: format!("line {}, column {}", d.line, d.column),
-        message: d.message.clone(),
-        hint: d.hint.clone(),
-    };
-    Problem { errors: found.iter().map(error).collect(), ..Problem::invalid(format!("{what} cannot be used")) }
 }

@@ -35,7 +35,7 @@ impl Launcher for RunsLauncher {
 
     fn start<'a>(&'a self, run: &'a RunId, fence: Fence, wanted: &'a Pending) -> BoxFuture<'a, Result<Began, ApiError>> {
         Box::pin(async move {
-            let request = self.runs.read(&wanted.new, &wanted.by, wanted.cause.clone()).await?;
+            let request = self.runs.read(&wanted.new, wanted.by.as_str(), wanted.cause.clone()).await?;
             self.runs.start_as(run, fence, request).await?;
             let Some(mut written) = self.runs.written(run) else { return Ok(Began::NotYet) };
             let first = tokio::time::timeout(FIRST_EVENT, written.wait_for(|n| *n > 0)).await;

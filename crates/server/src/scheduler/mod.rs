@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub(crate) use documents::{
     FIRING, MONKEY, MONKEY_STATE, MonkeyDocument, MonkeyState, PENDING, SCHEDULE, SCHEDULE_STATE, ScheduleDocument, ScheduleState,
-    firing_id, unusable,
+    firing_id,
 };
 pub use documents::{Pending, PendingKill};
 pub use launcher::RunsLauncher;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use squall_agent::executor::ExecutorConfig;
-use squall_agent::local::{ByRegistry, Ground};
+use squall_agent::local::Ground;
 use squall_agent::{Agent, AgentConfig, Trust};
 use squall_api::hosts::NewJoinToken;
 use squall_api::link::{Answer, Inject, Request};
-use squall_engine::{Clock, Gate, GateRequest, Registry, Target};
+use squall_engine::{Clock, Gate, GateRequest, Registry, RegistryUndoer, Target};
 use squall_model::{InjectionId, RunId, Time};
 use squall_server::SystemWallClock;
 use squall_server::fleet::{Fleet, FleetConfig};
@@ -159,7 +159,7 @@ impl Gate for Open {
         None
     }
 
-    fn allow(&self, _: &GateRequest<'_>) -> Result<(), String> {
+    fn allow(&self, _: &GateRequest<'_>) -> Result<(), squall_engine::Denied> {
         Ok(())
     }
 }
@@ -173,7 +173,7 @@ fn start_watchdog(directory: &Path) -> Result<Watchdog, String> {
 /// `watchdog --run-dir DIR`, started by an agent.
 pub fn watchdog(directory: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(squall_undo::watch(Path::new(directory), &ByRegistry(registry()))).expect("watched");
+    runtime.block_on(squall_undo::watch(Path::new(directory), &RegistryUndoer(registry()))).expect("watched");
 }
 
 fn config(words: &[&str], name: &str, state: &Path, registry: Arc<Registry>) -> AgentConfig {
