@@ -1,5 +1,7 @@
 // Keys: `g r` goes to the runs, `/` to the search of the page, `?` shows them all. A page adds its own with `keys()`.
 
+import { untrack } from 'svelte';
+
 export interface Key {
   /** `r`, `/`, or two after each other: `g r`. */
   keys: string;
@@ -19,7 +21,8 @@ class Keys {
 
   handle(event: KeyboardEvent): void {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    const at = event.target;
+    // Inside a shadow root, as an editor is, the target is only the host.
+    const at = event.composedPath()[0];
     const writes = at instanceof HTMLElement && (at.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName));
     if (writes || document.querySelector('dialog[open]')) return;
     const pair = event.timeStamp - this.#since < 1500 ? `${this.#first} ${event.key}` : '';
@@ -37,5 +40,9 @@ export const keys = new Keys();
 
 /** For a component: these keys while it is there. */
 export function useKeys(list: () => Key[]): void {
-  $effect(() => keys.add(list()));
+  $effect(() => {
+    const own = list();
+    // The list that they are added to is read for that: not a reason to add them again.
+    return untrack(() => keys.add(own));
+  });
 }

@@ -32,4 +32,9 @@ export const PAGES: PageEntry[] = [
   { path: '/runs/:run', load: () => import('./run/Run.svelte') },
   { path: '/hosts', load: () => import('./hosts/Hosts.svelte'), nav: { title: 'Hosts', group: 'Now', icon: 'host', key: 'h' } },
   { path: '/hosts/:host', load: () => import('./hosts/Host.svelte') },
+  { path: '/library', load: () => import('./library/Library.svelte'), nav: { title: 'Library', group: 'Plan', icon: 'library', key: 'l' } },
+  { path: '/library/:name', load: () => import('./library/LibraryEntry.svelte') },
+  { path: '/experiments', load: () => import('./experiments/Experiments.svelte'), nav: { title: 'Experiments', group: 'Plan', icon: 'experiment', key: 'e' } },
+  { path: '/experiments/new', load: () => import('./experiments/Experiment.svelte') },
+  { path: '/experiments/:name', load: () => import('./experiments/Experiment.svelte') },
 ];
