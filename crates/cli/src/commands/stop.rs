@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::Serialize;
+use squall_engine::RegistryUndoer;
 use squall_model::{RevertedBy, RunId, Time};
 use squall_undo::{Ledger, LedgerView, StateDir, boottime, engine_alive, revert_outstanding};
 
 use crate::context::{CliError, Context, Output, Style, exit};
-use crate::registry::{RegistryUndoer, registry};
+use crate::registry::registry;
 
 /// Stop runs from another terminal; everything is put back
 ///
