@@ -10,6 +10,7 @@ use serde_json::json;
 use squall_api::approvals::{Approval, ApprovalRule, ApprovalState, Decision, NewApproval, NewDecision};
 use squall_api::{Page, PageQuery, Problem};
 use squall_model::Time;
+use squall_notify::{EventKind, Notice};
 use squall_store::{Batch, Document, List, Write};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -120,6 +121,15 @@ async fn ask(Operator(caller): Operator, State(app): State<App>, Json(new): Json
     let detail = json!({ "why": saved.why, "experiment": saved.experiment });
     let row = audit(&app, &caller, "approval.ask", &format!("approval/{id}"), Outcome::Ok, detail);
     app.db.commit(Batch::new(vec![put, row])).await?;
+    let subject = format!("approval:{id}");
+    app.notifications.tell(Notice {
+        experiment: Some(saved.experiment),
+        labels: request.experiment.metadata.labels,
+        reason: Some(saved.why),
+        by: Some(caller.name),
+        url: Some(app.notifications.link(&format!("/approvals/{id}"))),
+        ..Notice::new(&subject, EventKind::ApprovalWanted, now, &subject)
+    });
     let location = HeaderValue::from_str(&format!("/api/v1/approvals/{id}")).map_err(|e| Problem::internal(e.to_string()))?;
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(seen(&app, &known(&app, &id).await?)?)).into_response())
 }
