@@ -1,0 +1,26 @@
+// How entries are shown: a tone, a picture, a word, and where they lead.
+
+import type { Shown } from '$/ui/states';
+import type { Entry } from './calendar';
+
+const KINDS: Record<Entry['kind'], Shown> = {
+  occurrence: { tone: 'live', icon: 'schedule', text: 'schedule' },
+  monkeyHours: { tone: 'fault', icon: 'monkey', text: 'monkey hours' },
+  freeze: { tone: 'info', icon: 'stop', text: 'frozen' },
+  gameDay: { tone: 'warn', icon: 'gameday', text: 'game day' },
+};
+
+export function kindShown(entry: Entry): Shown {
+  const shown = KINDS[entry.kind];
+  return entry.skipped ? { ...shown, tone: 'idle', icon: 'dash', text: `${shown.text}, skipped` } : shown;
+}
+
+/** The page of what an entry is of. Their ids begin with its name. */
+export function hrefOf(entry: Entry): string {
+  const name = encodeURIComponent(
+    entry.kind === 'occurrence' ? entry.uid.replace(/-\d{8}t\d{6}z$/i, '') : entry.kind === 'monkeyHours' ? entry.uid.replace(/-\d{8}$/, '') : '',
+  );
+  if (entry.kind === 'occurrence') return `/schedules/${name}`;
+  if (entry.kind === 'monkeyHours') return `/monkeys/${name}`;
+  return entry.kind === 'gameDay' ? '/gamedays' : '/policies';
+}
