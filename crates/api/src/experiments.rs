@@ -43,6 +43,16 @@ pub struct LibraryEntry {
     pub parameters: Vec<LibraryParameter>,
 }
 
+/// The text of an experiment of the library.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LibraryExperiment {
+    /// Its name.
+    pub name: String,
+    /// The manifest, with its parameters as they are written.
+    pub manifest: String,
+}
+
 /// A parameter of an experiment of the library.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

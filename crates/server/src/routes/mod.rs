@@ -9,6 +9,7 @@ mod findings;
 mod gamedays;
 mod health;
 mod hosts;
+mod library;
 mod monkeys;
 mod notifications;
 mod oidc;
@@ -54,6 +55,7 @@ fn resources() -> OpenApiRouter<App> {
         .merge(users::router())
         .merge(hosts::router())
         .merge(experiments::router())
+        .merge(library::router())
         .merge(policies::router())
         .merge(approvals::router())
         .merge(runs::router())

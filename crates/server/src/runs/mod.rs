@@ -205,6 +205,11 @@ impl Runs {
         (self.0.kinds.search)(search)
     }
 
+    /// The text of an experiment of the library.
+    pub fn library_text(&self, name: &str) -> Option<String> {
+        (self.0.kinds.library)(name)
+    }
+
     fn live(&self) -> MutexGuard<'_, HashMap<RunId, Live>> {
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
