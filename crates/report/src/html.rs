@@ -18,6 +18,9 @@ struct Page {
     script: &'static str,
 }
 
+/// The page's one script: what a content security policy has to let through.
+pub(crate) const SCRIPT: &str = include_str!("../templates/hover.js");
+
 /// Writes the page.
 pub(crate) fn page(report: &Report) -> Result<String, askama::Error> {
     let page = Page {
@@ -26,7 +29,7 @@ pub(crate) fn page(report: &Report) -> Result<String, askama::Error> {
         charts: report.probes.iter().map(|probe| svg::probe(report, probe)).collect(),
         legend: report.probes.iter().any(|probe| !probe.samples.is_empty()),
         style: include_str!("../templates/style.css"),
-        script: include_str!("../templates/hover.js"),
+        script: SCRIPT,
     };
     page.render()
 }

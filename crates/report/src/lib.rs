@@ -76,6 +76,9 @@ impl Report {
     }
 }
 
+/// The one script of the HTML form, exactly as it stands in the page: for the hash in a content security policy.
+pub const HTML_SCRIPT: &str = html::SCRIPT;
+
 /// JSON Schema of the JSON format.
 pub fn schema() -> schemars::Schema {
     schemars::schema_for!(Report)

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_model::{Dimension, InjectionId, RevertedBy, RunId, TrafficSummary, Value, Verdict};
+use utoipa::ToSchema;
 
 /// Version of the JSON format. Within a version fields are only added.
 pub const REPORT_VERSION: u32 = 1;
 
 /// Everything that a report says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunReport)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// [`REPORT_VERSION`].
@@ -23,6 +25,7 @@ pub struct Report {
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// How the run ended; none for one that is under way or was interrupted.
+    #[schema(value_type = Option<String>)]
     pub verdict: Option<Verdict>,
     /// The verdict in plain words.
     pub headline: String,
@@ -51,6 +54,7 @@ pub struct Report {
     /// What to do about it, to be filled in by people.
     pub actions: Vec<Action>,
     /// What the load generator saw.
+    #[schema(value_type = Vec<Object>)]
     pub traffic: Vec<TrafficSummary>,
     /// What happened, in order.
     pub events: Vec<EventLine>,
@@ -59,10 +63,12 @@ pub struct Report {
 }
 
 /// Which run it was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunFacts)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
     /// The run.
+    #[schema(value_type = String)]
     pub run: RunId,
     /// Name of the host.
     pub host: String,
@@ -79,7 +85,8 @@ pub struct Facts {
 }
 
 /// When a phase was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunPhase)]
 #[serde(rename_all = "camelCase")]
 pub struct PhaseSpan {
     /// `steady`, `inject`, `observe`, `revert`, `recover`.
@@ -91,7 +98,8 @@ pub struct PhaseSpan {
 }
 
 /// One probe with its evidence.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunProbe)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeReport {
     /// Its name.
@@ -101,6 +109,7 @@ pub struct ProbeReport {
     /// What was expected, in words; empty for a probe that was only watched.
     pub expectation: String,
     /// What its values are measured in.
+    #[schema(value_type = String)]
     pub dimension: Dimension,
     /// The thresholds that are numbers.
     pub thresholds: Vec<f64>,
@@ -127,7 +136,8 @@ pub struct ProbeReport {
 }
 
 /// What came of a probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunProbeStatus)]
 #[serde(rename_all = "lowercase")]
 pub enum ProbeStatus {
     /// As expected under the fault and after it.
@@ -145,7 +155,8 @@ pub enum ProbeStatus {
 }
 
 /// The samples of one stage.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunStage)]
 #[serde(rename_all = "camelCase")]
 pub struct Stage {
     /// Samples asked in the stage.
@@ -159,7 +170,8 @@ pub struct Stage {
 }
 
 /// Quantiles (nearest rank).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunNumbers)]
 pub struct Numbers {
     /// Smallest.
     pub min: f64,
@@ -174,13 +186,15 @@ pub struct Numbers {
 }
 
 /// One sample.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunPoint)]
 #[serde(rename_all = "camelCase")]
 pub struct Point {
     /// When it was asked.
     pub at: u64,
     /// The answer; none where it could not be measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub value: Option<Value>,
     /// Why it could not be measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,7 +205,8 @@ pub struct Point {
 }
 
 /// One guard.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunGuard)]
 #[serde(rename_all = "camelCase")]
 pub struct GuardReport {
     /// The probe that it watched.
@@ -207,10 +222,12 @@ pub struct GuardReport {
 }
 
 /// One fault on one target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunInjection)]
 #[serde(rename_all = "camelCase")]
 pub struct InjectionReport {
     /// Its number within the run.
+    #[schema(value_type = u32)]
     pub injection: InjectionId,
     /// The step's name.
     pub step: String,
@@ -237,6 +254,7 @@ pub struct InjectionReport {
     /// When it was gone. None too where somebody else reverted it after the run was gone; `by` says who.
     pub reverted: Option<u64>,
     /// Who reverted it.
+    #[schema(value_type = Option<String>)]
     pub by: Option<RevertedBy>,
     /// What was done, in words.
     pub how: Option<String>,
@@ -247,7 +265,8 @@ pub struct InjectionReport {
 }
 
 /// What stopped the run early.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunStop)]
 #[serde(rename_all = "camelCase")]
 pub struct StopReport {
     /// When.
@@ -257,7 +276,8 @@ pub struct StopReport {
 }
 
 /// Whether the system came back.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunRecovery)]
 #[serde(rename_all = "camelCase")]
 pub struct RecoveryReport {
     /// The longest time that it may take, in microseconds.
@@ -269,7 +289,8 @@ pub struct RecoveryReport {
 }
 
 /// One explicit rollback action.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunRollback)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackReport {
     /// Its name.
@@ -281,7 +302,8 @@ pub struct RollbackReport {
 }
 
 /// One thing that did not go as expected.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunAnalysis)]
 #[serde(rename_all = "camelCase")]
 pub struct Analysis {
     /// What was looked at.
@@ -295,7 +317,8 @@ pub struct Analysis {
 }
 
 /// One thing to do, to be filled in by people.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunAction)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
     /// What.
@@ -309,7 +332,8 @@ pub struct Action {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunEventLine)]
 #[serde(rename_all = "camelCase")]
 pub struct EventLine {
     /// When.
@@ -321,7 +345,8 @@ pub struct EventLine {
 }
 
 /// How an event is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunMark)]
 #[serde(rename_all = "lowercase")]
 pub enum Mark {
     /// The run goes on.

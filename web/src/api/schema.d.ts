@@ -4,6 +4,89 @@
  */
 
 export interface paths {
+    "/api/v1/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List approvals
+         * @description The newest first.
+         */
+        get: operations["approvals_list"];
+        put?: never;
+        /**
+         * Ask others to approve a run
+         * @description Where a rule of a policy wants approvals for it. When enough people have given theirs, the run may be started, by hand or by a schedule,
+         *     until the approval ends. Nobody approves what they asked for, and an approval of whoever starts the run does not count.
+         */
+        post: operations["approvals_ask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See an approval */
+        get: operations["approvals_one"];
+        put?: never;
+        post?: never;
+        /**
+         * Withdraw a request for approval
+         * @description By who asked for it, or by an admin. Runs under way go on.
+         */
+        delete: operations["approvals_withdraw"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Approve a run */
+        post: operations["approvals_approve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{id}/refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refuse to approve a run
+         * @description One refusal is enough, also after approvals: the run may not be started on this request any more.
+         */
+        post: operations["approvals_refuse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -102,6 +185,129 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/channels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List channels */
+        get: operations["notifications_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/channels/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See a channel
+         * @description Its secrets are named and never shown.
+         */
+        get: operations["notifications_one"];
+        /**
+         * Save a channel
+         * @description With `If-Match`, only if it is still of that version.
+         */
+        put: operations["notifications_save"];
+        post?: never;
+        /**
+         * Remove a channel
+         * @description What still waits for it becomes dead letters.
+         */
+        delete: operations["notifications_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/channels/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try a channel out
+         * @description Sends a test message at once, and says what came of it. Also to a paused channel, whatever its filter.
+         */
+        post: operations["notifications_try_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List deliveries
+         * @description The newest first. `state=dead` are the dead letters.
+         */
+        get: operations["notifications_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deliveries/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See a delivery */
+        get: operations["notifications_delivery"];
+        put?: never;
+        post?: never;
+        /** Discard a delivery */
+        delete: operations["notifications_discard"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deliveries/{id}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Deliver again
+         * @description At once, and as often as a new one. Its id stays, so that a receiver that has it can tell.
+         */
+        post: operations["notifications_redeliver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/experiments": {
         parameters: {
             query?: never;
@@ -139,6 +345,477 @@ export interface paths {
          * @description Its runs stay.
          */
         delete: operations["experiments_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List findings
+         * @description With words to search for, the best first; else in order of their last change of state, the newest first.
+         */
+        get: operations["findings_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See a finding */
+        get: operations["findings_one"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Say it better
+         * @description Title, service, runbook, tags, notes: what is absent stays. With `If-Match`, only if it is still of that version.
+         */
+        patch: operations["findings_describe"];
+        trace?: never;
+    };
+    "/api/v1/findings/{id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a finding on */
+        post: operations["findings_acknowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/{id}/actions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Add an action item */
+        post: operations["findings_add_action"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/{id}/actions/{action}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change an action item */
+        put: operations["findings_change_action"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/{id}/fix": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say that a finding is fixed
+         * @description A later run of its experiment that holds verifies it.
+         */
+        post: operations["findings_fix"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/{id}/reopen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that a finding is not over */
+        post: operations["findings_reopen"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/findings/{id}/wontfix": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Leave a finding as it is */
+        post: operations["findings_wontfix"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List game days
+         * @description The newest first.
+         */
+        get: operations["game days_list"];
+        put?: never;
+        /** Plan a game day */
+        post: operations["game days_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See a game day */
+        get: operations["game days_one"];
+        /**
+         * Change a plan
+         * @description Until the game day starts. With `If-Match`, only if it is still of that version.
+         */
+        put: operations["game days_replan"];
+        post?: never;
+        /**
+         * Remove a game day
+         * @description One that was never started.
+         */
+        delete: operations["game days_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/actions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Add an action item */
+        post: operations["game days_add_action"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/actions/{action}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Change an action item */
+        put: operations["game days_change_action"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Call a game day off
+         * @description A run that is under way is stopped, and what it did is put back.
+         */
+        post: operations["game days_cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow a game day
+         * @description Server-sent events, one for each entry of its timeline from the first on; `Last-Event-ID` goes on after that one. The stream ends when
+         *     the game day is over and everything was sent.
+         */
+        get: operations["game days_follow"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End a game day
+         * @description Every scenario's run has to be over. Lessons and action items can still be added.
+         */
+        post: operations["game days_finish"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/lessons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Write down a lesson */
+        post: operations["game days_lesson"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Note something */
+        post: operations["game days_note"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Report of a game day
+         * @description As it is now: also before it is over.
+         */
+        get: operations["game days_report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/scenarios/{scenario}/actual": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Say what people and systems did */
+        put: operations["game days_actual"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/scenarios/{scenario}/detected": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say that somebody has noticed
+         * @description The server's time counts, and the first who says it. Later ones change nothing, and get who was first.
+         */
+        post: operations["game days_detected"];
+        /** Take back that it was detected */
+        delete: operations["game days_not_detected"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/scenarios/{scenario}/resolved": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say that the service is well again
+         * @description The server's time counts, and the first who says it. Later ones change nothing, and get who was first.
+         */
+        post: operations["game days_resolved"];
+        /** Take back that it was resolved */
+        delete: operations["game days_not_resolved"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/scenarios/{scenario}/skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Leave a scenario out */
+        post: operations["game days_skip"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/scenarios/{scenario}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start a scenario
+         * @description Starts its run, as any other: policies, windows and the stop count. One at a time.
+         */
+        post: operations["game days_start_scenario"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start a game day */
+        post: operations["game days_start"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gamedays/{id}/timeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See the timeline of a game day */
+        get: operations["game days_timeline"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -237,6 +914,23 @@ export interface paths {
          * @description Ready experiments, with their parameters. Start one with `library` in place of a manifest.
          */
         get: operations["experiments_library"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/library/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See an experiment of the library */
+        get: operations["experiments_one"];
         put?: never;
         post?: never;
         delete?: never;
@@ -506,6 +1200,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run}/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch a run
+         * @description Server-sent events: `view` with the run as it stands (as `/runs/{run}/view` gives it, without its manifest) whenever something has
+         *     happened, and `samples` with the samples that are new, in columns. The id of an event says what was sent: `Last-Event-ID` goes on after
+         *     it. The stream ends after the run's end.
+         */
+        get: operations["runs_live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run}/report": {
         parameters: {
             query?: never;
@@ -537,6 +1253,26 @@ export interface paths {
          * @description Everything that it did is put back; the verdict is `aborted`.
          */
         post: operations["runs_stop"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run}/view": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See a run as it stands
+         * @description Its report without samples, where its steps are, how far guards are from aborting it, and whether it waits for somebody.
+         */
+        get: operations["runs_view"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -957,6 +1693,91 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description Something to be done. */
+        ActionItem: {
+            /**
+             * Format: int32
+             * @description Counts from 1 within its finding or game day, and is never used again.
+             */
+            id: number;
+            /** @description What, who, by when. */
+            what: components["schemas"]["NewActionItem"];
+            /** @description Who wrote it. */
+            by: string;
+            /**
+             * Format: date-time
+             * @description When it was written.
+             */
+            at: string;
+            /**
+             * Format: date-time
+             * @description When it was done or dropped.
+             */
+            closed?: string | null;
+        };
+        /**
+         * @description Whether something has been done.
+         * @enum {string}
+         */
+        ActionState: "todo" | "doing" | "done" | "dropped";
+        /** @description Something on the agenda. */
+        AgendaItem: {
+            /**
+             * @description How long after the start.
+             * @example 30m
+             */
+            after: string;
+            /** @description What. */
+            text: string;
+        };
+        /** @description A request for approval, and what came of it. */
+        Approval: {
+            /** @description Its id. */
+            id: string;
+            /** @description `metadata.name` of the experiment. */
+            experiment: string;
+            /** @description The manifest as it would run, with every parameter filled in. */
+            manifest: string;
+            /** @description The host that probes are asked from; the server where there is none. */
+            from?: string | null;
+            /** @description Who asked. */
+            by: string;
+            /** @description Why. */
+            why: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            created: string;
+            /**
+             * Format: date-time
+             * @description What it is good until.
+             */
+            until: string;
+            /** @description What has become of it. */
+            state: components["schemas"]["ApprovalState"];
+            /** @description The rules that want it, as they were when it was asked for. */
+            rules: components["schemas"]["ApprovalRule"][];
+            /** @description What people said, in order. */
+            decisions: components["schemas"]["Decision"][];
+        };
+        /** @description Why it is needed. */
+        ApprovalRule: {
+            /** @description The policy. */
+            policy: string;
+            /** @description Its rule. */
+            rule: string;
+            /**
+             * Format: int32
+             * @description How many people it wants.
+             */
+            wanted: number;
+        };
+        /**
+         * @description What has become of it.
+         * @enum {string}
+         */
+        ApprovalState: "pending" | "approved" | "refused" | "expired";
         /** @description One row of the trail. */
         AuditRow: {
             /**
@@ -996,6 +1817,147 @@ export interface components {
             /** @description What is wrong with the row. */
             why?: string | null;
         };
+        /** @description Where some notices go, and in which words. */
+        Channel: {
+            /** @description What it is for. */
+            description?: string | null;
+            /** @description Where they go. */
+            to: components["schemas"]["Destination"];
+            /** @description Which ones. All, by default. */
+            filter?: components["schemas"]["ChannelFilter"];
+            /** @description In which words. Squall's own, by default. */
+            template?: components["schemas"]["ChannelTemplate"];
+            /** @description How often and when it is tried again. */
+            retry?: components["schemas"]["ChannelRetry"];
+            /** @description How many messages it takes. */
+            rate?: components["schemas"]["ChannelRate"];
+            /**
+             * @description How long one try may take: 1s to 60s.
+             * @example 15s
+             */
+            timeout?: string;
+            /** @description Nothing new is written for it, and what waits goes on waiting. */
+            paused?: boolean;
+        };
+        /** @description Which notices a channel wants. Every part that is set must match; an empty filter wants everything. */
+        ChannelFilter: {
+            /**
+             * @description These events. Empty: all.
+             * @default []
+             */
+            events: components["schemas"]["EventKind"][];
+            /**
+             * @description Of `run.ended`, only those with one of these verdicts. Empty: all.
+             * @default []
+             */
+            verdicts: string[];
+            /**
+             * @description Names of experiments; `*` stands for any characters. A notice that is about no experiment does not match. Empty: all.
+             * @default []
+             */
+            experiments: string[];
+            /**
+             * @description Labels of the experiment (of the host, for events of hosts), all of which must be there; `*` in a value stands for any
+             *     characters.
+             * @default {}
+             */
+            labels: {
+                [key: string]: string;
+            };
+        };
+        /** @description How many messages a channel takes. What is more waits. */
+        ChannelRate: {
+            /**
+             * Format: int32
+             * @description On average: 1 to 6000. Slack takes 60.
+             * @default 60
+             */
+            perMinute: number;
+            /**
+             * Format: int32
+             * @description At once: 1 to 1000.
+             * @default 10
+             */
+            burst: number;
+        };
+        /**
+         * @description How often and when a delivery is tried again. The pause before the n-th repetition is anything from 0 to `base` · 2ⁿ, at most
+         *     `cap`, all equally likely ("full jitter": Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015), and never
+         *     less than what the receiver asks for with `Retry-After`.
+         */
+        ChannelRetry: {
+            /**
+             * Format: int32
+             * @description After so many tries it is a dead letter.
+             * @default 12
+             */
+            tries: number;
+            /**
+             * @description The longest pause before the first repetition.
+             * @default 5s
+             * @example 5s
+             */
+            base: string;
+            /**
+             * @description The longest pause of all.
+             * @default 30m
+             * @example 30m
+             */
+            cap: string;
+        };
+        /**
+         * @description A channel's own words in place of Squall's. Jinja templates (<https://docs.rs/minijinja>): `{{ experiment }}`,
+         *     `{% if verdict == "deviated" %}…{% endif %}`, `{{ hosts | join(", ") }}`, `{{ labels.team }}`. A field that a notice does not have is
+         *     empty.
+         */
+        ChannelTemplate: {
+            /**
+             * @description One line: the subject of an e-mail, the head of a message in Slack, the summary of an alert.
+             * @default null
+             */
+            title: string | null;
+            /**
+             * @description What follows it. Plain text.
+             * @default null
+             */
+            text: string | null;
+        };
+        /** @description What came of a test. */
+        ChannelTest: {
+            /** @description Whether the receiver has it. */
+            delivered: boolean;
+            /**
+             * Format: int32
+             * @description The status of HTTP or SMTP.
+             */
+            status?: number | null;
+            /** @description What the receiver said, or why it failed. */
+            detail: string;
+            /** @description Whether it may work later. */
+            again: boolean;
+            /**
+             * Format: int64
+             * @description How long it took, in milliseconds.
+             */
+            tookMs: number;
+        };
+        /** @description A channel, with what the server knows besides. */
+        ChannelView: {
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Grows with every change; the `ETag` is made of it.
+             */
+            version: number;
+            /**
+             * Format: date-time
+             * @description When it was changed last.
+             */
+            updated: string;
+            /** @description The channel. */
+            channel: components["schemas"]["Channel"];
+        };
         /** @description A token that was just made. Shown once. */
         CreatedToken: {
             /**
@@ -1006,6 +1968,113 @@ export interface components {
             /** @description What it is. */
             token: components["schemas"]["Token"];
         };
+        /** @description What somebody said. */
+        Decision: {
+            /** @description Who. */
+            by: string;
+            /** @description Yes or no. */
+            approve: boolean;
+            /** @description In their words. */
+            comment?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+        };
+        /** @description A notice on its way to a channel, and what became of it. */
+        Delivery: {
+            /**
+             * @description Made from notice and channel, so that the same notice is written once however often it is told. Sorts by the notice's time.
+             *     It is what a receiver can tell repetitions by: `webhook-id`, or the `Message-ID` of an e-mail.
+             */
+            id: string;
+            /** @description Name of the channel. */
+            channel: string;
+            /** @description What happened. */
+            notice: components["schemas"]["Notice"];
+            /** @description Where it stands. */
+            state: components["schemas"]["DeliveryState"];
+            /**
+             * Format: int32
+             * @description How often it has been tried since it was written, or since somebody had it delivered again.
+             */
+            tries?: number;
+            /**
+             * Format: date-time
+             * @description When it is tried next, at the earliest.
+             */
+            notBefore: string;
+            /** @description The last tries, at most 20, the oldest first. */
+            attempts?: components["schemas"]["DeliveryAttempt"][];
+        };
+        /** @description One try. */
+        DeliveryAttempt: {
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description How long it took, in milliseconds. Absent while it lasts, and for ever if the server was killed during it.
+             */
+            tookMs?: number | null;
+            /**
+             * Format: int32
+             * @description The status of HTTP or SMTP.
+             */
+            status?: number | null;
+            /** @description What the receiver said. */
+            answer?: string | null;
+            /** @description Why it failed. */
+            error?: string | null;
+        };
+        /**
+         * @description Where a delivery stands.
+         * @enum {string}
+         */
+        DeliveryState: "pending" | "delivered" | "dead";
+        /** @description Where a channel's messages go: exactly one of these. */
+        Destination: {
+            /** @description An incoming webhook of Slack, or of whatever takes the same (Mattermost, Rocket.Chat, Discord's `/slack`). */
+            slack: components["schemas"]["SlackChannel"];
+        } | {
+            /** @description Any program that takes a signed HTTP request. */
+            webhook: components["schemas"]["WebhookChannel"];
+        } | {
+            /** @description People, by e-mail. */
+            email: components["schemas"]["EmailChannel"];
+        } | {
+            /** @description Whoever is on call, by `PagerDuty`. */
+            pagerduty: components["schemas"]["PagerDutyChannel"];
+        };
+        /** @description People, by a mail server. */
+        EmailChannel: {
+            /** @description Name or address of the server that takes mail. */
+            server: string;
+            /**
+             * Format: int32
+             * @description Its port; 587 with STARTTLS, 465 with TLS, 25 with neither, unless given.
+             */
+            port?: number | null;
+            /** @description How the connection is kept secret. */
+            security?: components["schemas"]["EmailSecurity"];
+            /** @description Who logs in. */
+            user?: string | null;
+            password?: null | components["schemas"]["SecretRef"];
+            /** @description From whom, such as `Squall <squall@example.org>`. */
+            from: string;
+            /** @description To whom. */
+            to: string[];
+            /** @description Copies. */
+            cc?: string[];
+        };
+        /**
+         * @description How a connection to a mail server is kept secret.
+         * @enum {string}
+         */
+        EmailSecurity: "starttls" | "tls" | "none";
         /** @description The red button. */
         EmergencyStop: {
             /** @description For the journal and the audit trail. */
@@ -1013,6 +2082,11 @@ export interface components {
             /** @description Nothing may start until the stop is lifted. */
             block?: boolean;
         };
+        /**
+         * @description What happened. The names are those of the events on the wire (`type` of the Standard Webhooks payload).
+         * @enum {string}
+         */
+        EventKind: "run.starting" | "run.started" | "run.aborted" | "run.stopped" | "run.ended" | "approval.wanted" | "schedule.missed" | "host.lost" | "host.back" | "finding.opened" | "finding.acknowledged" | "finding.closed" | "gameday.started" | "gameday.ended" | "test";
         /** @description A saved experiment. */
         Experiment: {
             /** @description Its name. */
@@ -1032,6 +2106,17 @@ export interface components {
              */
             updated: string;
         };
+        /** @description What was measured against what was expected. */
+        FailureAnalysis: {
+            /** @description The probe. */
+            metric: string;
+            /** @description What was expected of it. */
+            expected: string;
+            /** @description What it was. */
+            actual: string;
+            /** @description What happened just before, in order: the likely cause. */
+            likelyCause?: string[];
+        };
         /** @description One thing that is wrong with a request. */
         FieldError: {
             /** @description Where: a path such as `spec.method[0].with.delay`, or `line 3, column 5` of a text. */
@@ -1040,6 +2125,126 @@ export interface components {
             message: string;
             /** @description What to write instead. */
             hint?: string | null;
+        };
+        /** @description A weakness that a run found. */
+        Finding: {
+            /** @description In a few words. */
+            title: string;
+            /** @description Where it stands. */
+            state: components["schemas"]["FindingState"];
+            /** @description The experiment that found it. */
+            experiment: string;
+            /** @description The service that it is about: the label `service` of the experiment, unless somebody said otherwise. */
+            service?: string | null;
+            /** @description Where it says what to do. */
+            runbook?: string | null;
+            /** @description For searching. */
+            tags?: string[];
+            /** @description What was measured and what was expected, when it was seen last. */
+            analysis: components["schemas"]["FailureAnalysis"][];
+            /** @description What people think of it. Free text. */
+            notes?: string;
+            /** @description What is to be done. */
+            actions?: components["schemas"]["ActionItem"][];
+            /** @description Runs that show it, or that it is gone: the first and the last 49. */
+            runs: components["schemas"]["FindingRun"][];
+            /** @description The game day on which it was found. */
+            gameDay?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was found.
+             */
+            opened: string;
+            /**
+             * Format: int32
+             * @description How often it came back.
+             */
+            reopened?: number;
+            /**
+             * Format: date-time
+             * @description Since when its state is what it is.
+             */
+            since: string;
+            /** @description How it got there: the last 100 changes of its state. */
+            history: components["schemas"]["FindingChange"][];
+        };
+        /** @description A change of state. */
+        FindingChange: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Who: a person, or a run. */
+            by: string;
+            /** @description What it became. */
+            to: components["schemas"]["FindingState"];
+            /** @description Why. */
+            reason?: string | null;
+        };
+        /** @description What to say better. What is absent stays as it is. */
+        FindingPatch: {
+            /**
+             * @description In a few words.
+             * @default null
+             */
+            title: string | null;
+            /**
+             * @description The service; empty: none.
+             * @default null
+             */
+            service: string | null;
+            /**
+             * @description Where it says what to do; empty: nowhere.
+             * @default null
+             */
+            runbook: string | null;
+            /**
+             * @description For searching.
+             * @default null
+             */
+            tags: string[] | null;
+            /**
+             * @description What people think of it.
+             * @default null
+             */
+            notes: string | null;
+        };
+        /** @description A run that says something about a finding. */
+        FindingRun: {
+            /** @description The run. */
+            run: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            at: string;
+            /** @description How. */
+            verdict: string;
+        };
+        /**
+         * @description Where a finding stands.
+         * @enum {string}
+         */
+        FindingState: "open" | "acknowledged" | "fixed" | "verified" | "wontfix";
+        /** @description A finding, with what the server knows besides. */
+        FindingView: {
+            /** @description Its id: the fingerprint of experiment and probe. */
+            id: string;
+            /**
+             * Format: int64
+             * @description Grows with every change; the `ETag` is made of it.
+             */
+            version: number;
+            /**
+             * Format: date-time
+             * @description When it was changed last.
+             */
+            updated: string;
+            /** @description Whether something should have been done by now. */
+            overdue: boolean;
+            /** @description The finding. */
+            finding: components["schemas"]["Finding"];
         };
         /** @description What became of a time of a schedule, or of a kill of a monkey. */
         Firing: {
@@ -1071,6 +2276,207 @@ export interface components {
          * @enum {string}
          */
         FiringState: "waiting" | "started" | "refused" | "skipped" | "missed" | "leashed";
+        /** @description A game day: its plan, and how it went. */
+        GameDay: {
+            /** @description What is meant to happen. Can be changed until it starts. */
+            plan: components["schemas"]["GameDayPlan"];
+            /** @description Where it stands. */
+            state: components["schemas"]["GameDayState"];
+            /** @description Who wrote the plan. */
+            by: string;
+            /** @description How far each scenario is, in the plan's order. */
+            scenarios: components["schemas"]["Scenario"][];
+            /**
+             * Format: date-time
+             * @description When it was started.
+             */
+            started?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was ended or cancelled.
+             */
+            ended?: string | null;
+            /** @description Why it was cancelled. */
+            cancelled?: string | null;
+            /** @description What was learned. */
+            lessons?: string[];
+            /** @description What is to be done. */
+            actions?: components["schemas"]["ActionItem"][];
+            /**
+             * Format: int64
+             * @description Entries of its timeline: the number of the last.
+             */
+            entries?: number;
+        };
+        /** @description What a request changed. */
+        GameDayChanged: {
+            /** @description The game day as it is now. */
+            view: components["schemas"]["GameDayView"];
+            entry?: null | components["schemas"]["TimelineEntry"];
+            /** @description Runs that are still under way although the game day was called off: another server drives them. Stop them there. */
+            stillRunning?: string[];
+        };
+        /** @description Somebody said that something was so, and the server's time when they did. */
+        GameDayMark: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Who. */
+            by: string;
+        };
+        /** @description A note. */
+        GameDayNote: {
+            /** @description The scenario that it is about, from 0. */
+            scenario?: number | null;
+            /** @description The note. */
+            text: string;
+        };
+        /** @description What is meant to happen on a game day. */
+        GameDayPlan: {
+            /** @description What it is called. */
+            title: string;
+            /** @description What it is for. */
+            description?: string | null;
+            /**
+             * Format: date-time
+             * @description When it is meant to start.
+             */
+            starts?: string | null;
+            /** @description Who takes part, and as what. */
+            participants: components["schemas"]["Participant"][];
+            /** @description What is done to the system, in order. */
+            scenarios: components["schemas"]["ScenarioPlan"][];
+            /** @description What happens around it, such as a briefing. */
+            agenda?: components["schemas"]["AgendaItem"][];
+        };
+        /** @description What a game day comes to, for programs. The pages are made from the same. */
+        GameDayReport: {
+            /** @description What it was called. */
+            title: string;
+            /** @description What it was for. */
+            description?: string | null;
+            /** @description How far it is. */
+            state: components["schemas"]["GameDayState"];
+            /** @description Why it was cancelled. */
+            cancelled?: string | null;
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            started?: string | null;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            ended?: string | null;
+            /**
+             * Format: double
+             * @description How long it took, in seconds.
+             */
+            seconds?: number | null;
+            /** @description Who took part. */
+            participants: components["schemas"]["Participant"][];
+            /** @description How each scenario went. */
+            scenarios: components["schemas"]["ScenarioReport"][];
+            /** @description Objectives with a time that were met, of those that could be. */
+            objectivesMet: number;
+            /** @description Objectives with a time, of scenarios that were run. */
+            objectives: number;
+            /** @description What happened, in order. */
+            timeline: components["schemas"]["TimelineEntry"][];
+            /** @description What was learned. */
+            lessons: string[];
+            /** @description What is to be done. */
+            actions: components["schemas"]["ActionItem"][];
+        };
+        /**
+         * @description As what somebody takes part.
+         * @enum {string}
+         */
+        GameDayRole: "facilitator" | "operator" | "observer" | "scribe";
+        /**
+         * @description Where a game day stands.
+         * @enum {string}
+         */
+        GameDayState: "planned" | "running" | "finished" | "cancelled";
+        /** @description A game day in a list. */
+        GameDaySummary: {
+            /** @description Its id. */
+            id: string;
+            /** @description What it is called. */
+            title: string;
+            /** @description Where it stands. */
+            state: components["schemas"]["GameDayState"];
+            /**
+             * Format: date-time
+             * @description When it is meant to start.
+             */
+            starts?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was started.
+             */
+            started?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was over.
+             */
+            ended?: string | null;
+            /** @description How many scenarios it has. */
+            scenarios: number;
+            /** @description Those who take part. */
+            participants: string[];
+        };
+        /** @description A game day, with what the server knows besides. */
+        GameDayView: {
+            /** @description Its id. */
+            id: string;
+            /**
+             * Format: int64
+             * @description Grows with every change; the `ETag` is made of it.
+             */
+            version: number;
+            /**
+             * Format: date-time
+             * @description The server's time: a timer counts from `scenarios[].faultAt` or `.started.at` to here.
+             */
+            now: string;
+            /** @description The game day. */
+            day: components["schemas"]["GameDay"];
+        };
+        /** @description Something in words. */
+        GameDayWords: {
+            /** @description The words. */
+            text: string;
+        };
+        /** @description How far a guard is from aborting its run. */
+        GuardDistance: {
+            /** @description Index of its probe. */
+            probe: number;
+            /**
+             * Format: double
+             * @description The probe's last value, where it is a number.
+             */
+            value?: number | null;
+            /** @description The probe could not be measured the last time. */
+            blind: boolean;
+            /** @description The thresholds that are numbers. */
+            thresholds: number[];
+            /** @description It aborts where the value is `above` or `below` its threshold, `within` two of them, or `other` (texts, single values). */
+            side: string;
+            /**
+             * Format: int64
+             * @description How long its condition has to be met.
+             */
+            persist: number;
+            /**
+             * Format: int64
+             * @description Since when it is met.
+             */
+            metSince?: number | null;
+        };
         /** @description The server works. */
         Health: {
             /** @description Always `ok`; anything else is an error. */
@@ -1184,6 +2590,13 @@ export interface components {
             /** @description What can be set. */
             parameters: components["schemas"]["LibraryParameter"][];
         };
+        /** @description The text of an experiment of the library. */
+        LibraryExperiment: {
+            /** @description Its name. */
+            name: string;
+            /** @description The manifest, with its parameters as they are written. */
+            manifest: string;
+        };
         /** @description A parameter of an experiment of the library. */
         LibraryParameter: {
             /** @description Its name. */
@@ -1212,6 +2625,36 @@ export interface components {
             /** @description Where the browser goes to begin. */
             start: string;
         };
+        /**
+         * @description What can be marked.
+         * @enum {string}
+         */
+        Marked: "detected" | "resolved";
+        /** @description Why, if there is something to say. */
+        MaybeReason: {
+            /**
+             * @description In words.
+             * @default null
+             */
+            reason: string | null;
+        };
+        /** @description A time against its objective. */
+        MeasuredTime: {
+            /**
+             * Format: double
+             * @description In seconds. Absent where nobody marked it.
+             */
+            seconds?: number | null;
+            /** @description Who marked it. */
+            by?: string | null;
+            /**
+             * Format: double
+             * @description The objective, in seconds.
+             */
+            objectiveSeconds?: number | null;
+            /** @description Whether it was met. Absent without an objective, and while it may still be. */
+            met?: boolean | null;
+        };
         /** @description A monkey's day, as things stand. */
         MonkeyDay: {
             /** @description Why today nothing is done at all. */
@@ -1238,6 +2681,36 @@ export interface components {
             name: string;
             /** @description Texts of files: a `chaosmonkey.toml`, applications as Spinnaker keeps them, or a Kubernetes `ConfigMap` with either. */
             files: string[];
+        };
+        /** @description Something to be done, as somebody writes it. */
+        NewActionItem: {
+            /** @description What. */
+            text: string;
+            /** @description Who does it. */
+            owner?: string | null;
+            /** @description How soon. */
+            priority: components["schemas"]["Priority"];
+            /**
+             * Format: date
+             * @description By when: a day, such as `2026-12-01`.
+             */
+            due?: string | null;
+            /** @description Whether it has been done. */
+            state?: components["schemas"]["ActionState"];
+        };
+        /** @description A run that others are asked to approve. */
+        NewApproval: {
+            /** @description The run. The approval is good for this manifest with these parameters from this host, and for no other; the seed may differ. */
+            run: components["schemas"]["NewRun"];
+            /** @description Why, for those who are asked. */
+            why: string;
+            /** @description How long it is good for, from 1 minute to 30 days; `24h` by default. */
+            lasts?: string | null;
+        };
+        /** @description A yes or a no. */
+        NewDecision: {
+            /** @description In your words. */
+            comment?: string | null;
         };
         /** @description An experiment to be saved. */
         NewExperiment: {
@@ -1349,6 +2822,113 @@ export interface components {
             /** @description Why it will be skipped, as far as that is known today. */
             skipped?: string | null;
         };
+        /** @description Something that happened, with what is known of it. It is `data` of a generic webhook's payload. */
+        Notice: {
+            /** @description Unique and the same however often the same thing is told: the run and the number of its journal's record, for example. */
+            id: string;
+            /** @description What happened. */
+            event: components["schemas"]["EventKind"];
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /**
+             * @description What it is about: a run's id, `host:` and a name, `schedule:` and a name, `gameday:` and an id. Notices about the same reach a
+             *     channel in order; for `PagerDuty` it is the deduplication key.
+             */
+            subject: string;
+            /**
+             * Format: int64
+             * @description Its place among the notices about the same subject.
+             */
+            sequence?: number;
+            /** @description The run. */
+            run?: string | null;
+            /** @description Name of the experiment. */
+            experiment?: string | null;
+            /** @description Labels of the experiment; for events of hosts, of the host. */
+            labels?: {
+                [key: string]: string;
+            };
+            /** @description How the run ended. */
+            verdict?: string | null;
+            /** @description Why, in one sentence. */
+            reason?: string | null;
+            /** @description Who started, stopped, asked or decided. */
+            by?: string | null;
+            /** @description The hosts it is about. */
+            hosts?: string[];
+            /** @description Name of the schedule. */
+            schedule?: string | null;
+            /**
+             * Format: date-time
+             * @description When a run will start, or should have.
+             */
+            due?: string | null;
+            /** @description Title of the finding. */
+            finding?: string | null;
+            /** @description Title of the game day. */
+            gameDay?: string | null;
+            /** @description Where to read more: a page of the console. */
+            url?: string | null;
+        };
+        /** @description What a scenario is to reach. */
+        Objective: {
+            /**
+             * @description In words.
+             * @default null
+             */
+            statement: string | null;
+            /**
+             * @description Somebody notices within so long after the fault is in force.
+             * @default null
+             * @example 5m
+             */
+            detectWithin: string | null;
+            /**
+             * @description The service is well again within so long after the fault is in force.
+             * @default null
+             * @example 30m
+             */
+            resolveWithin: string | null;
+        };
+        /** @description Part of a list. */
+        Page_Approval: {
+            /** @description The items. */
+            items: {
+                /** @description Its id. */
+                id: string;
+                /** @description `metadata.name` of the experiment. */
+                experiment: string;
+                /** @description The manifest as it would run, with every parameter filled in. */
+                manifest: string;
+                /** @description The host that probes are asked from; the server where there is none. */
+                from?: string | null;
+                /** @description Who asked. */
+                by: string;
+                /** @description Why. */
+                why: string;
+                /**
+                 * Format: date-time
+                 * @description When.
+                 */
+                created: string;
+                /**
+                 * Format: date-time
+                 * @description What it is good until.
+                 */
+                until: string;
+                /** @description What has become of it. */
+                state: components["schemas"]["ApprovalState"];
+                /** @description The rules that want it, as they were when it was asked for. */
+                rules: components["schemas"]["ApprovalRule"][];
+                /** @description What people said, in order. */
+                decisions: components["schemas"]["Decision"][];
+            }[];
+            /** @description What to give as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
         /** @description Part of a list. */
         Page_AuditRow: {
             /** @description The items. */
@@ -1380,6 +2960,59 @@ export interface components {
             next?: string | null;
         };
         /** @description Part of a list. */
+        Page_ChannelView: {
+            /** @description The items. */
+            items: {
+                /** @description Its name. */
+                name: string;
+                /**
+                 * Format: int64
+                 * @description Grows with every change; the `ETag` is made of it.
+                 */
+                version: number;
+                /**
+                 * Format: date-time
+                 * @description When it was changed last.
+                 */
+                updated: string;
+                /** @description The channel. */
+                channel: components["schemas"]["Channel"];
+            }[];
+            /** @description What to give as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description Part of a list. */
+        Page_Delivery: {
+            /** @description The items. */
+            items: {
+                /**
+                 * @description Made from notice and channel, so that the same notice is written once however often it is told. Sorts by the notice's time.
+                 *     It is what a receiver can tell repetitions by: `webhook-id`, or the `Message-ID` of an e-mail.
+                 */
+                id: string;
+                /** @description Name of the channel. */
+                channel: string;
+                /** @description What happened. */
+                notice: components["schemas"]["Notice"];
+                /** @description Where it stands. */
+                state: components["schemas"]["DeliveryState"];
+                /**
+                 * Format: int32
+                 * @description How often it has been tried since it was written, or since somebody had it delivered again.
+                 */
+                tries?: number;
+                /**
+                 * Format: date-time
+                 * @description When it is tried next, at the earliest.
+                 */
+                notBefore: string;
+                /** @description The last tries, at most 20, the oldest first. */
+                attempts?: components["schemas"]["DeliveryAttempt"][];
+            }[];
+            /** @description What to give as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description Part of a list. */
         Page_Experiment: {
             /** @description The items. */
             items: {
@@ -1399,6 +3032,30 @@ export interface components {
                  * @description When.
                  */
                 updated: string;
+            }[];
+            /** @description What to give as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description Part of a list. */
+        Page_FindingView: {
+            /** @description The items. */
+            items: {
+                /** @description Its id: the fingerprint of experiment and probe. */
+                id: string;
+                /**
+                 * Format: int64
+                 * @description Grows with every change; the `ETag` is made of it.
+                 */
+                version: number;
+                /**
+                 * Format: date-time
+                 * @description When it was changed last.
+                 */
+                updated: string;
+                /** @description Whether something should have been done by now. */
+                overdue: boolean;
+                /** @description The finding. */
+                finding: components["schemas"]["Finding"];
             }[];
             /** @description What to give as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1429,6 +3086,39 @@ export interface components {
                 group?: string | null;
                 /** @description Of a monkey: the host that was picked. */
                 host?: string | null;
+            }[];
+            /** @description What to give as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description Part of a list. */
+        Page_GameDaySummary: {
+            /** @description The items. */
+            items: {
+                /** @description Its id. */
+                id: string;
+                /** @description What it is called. */
+                title: string;
+                /** @description Where it stands. */
+                state: components["schemas"]["GameDayState"];
+                /**
+                 * Format: date-time
+                 * @description When it is meant to start.
+                 */
+                starts?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When it was started.
+                 */
+                started?: string | null;
+                /**
+                 * Format: date-time
+                 * @description When it was over.
+                 */
+                ended?: string | null;
+                /** @description How many scenarios it has. */
+                scenarios: number;
+                /** @description Those who take part. */
+                participants: string[];
             }[];
             /** @description What to give as `after` for the next page; absent on the last. */
             next?: string | null;
@@ -1642,6 +3332,28 @@ export interface components {
             next?: string | null;
         };
         /** @description Part of a list. */
+        Page_TimelineEntry: {
+            /** @description The items. */
+            items: {
+                /**
+                 * Format: int64
+                 * @description From 1, without gaps: what `Last-Event-ID` counts by.
+                 */
+                seq: number;
+                /**
+                 * Format: date-time
+                 * @description The server's time.
+                 */
+                at: string;
+                /** @description Who. */
+                by: string;
+                /** @description What happened. */
+                what: components["schemas"]["TimelineHappened"];
+            }[];
+            /** @description What to give as `after` for the next page; absent on the last. */
+            next?: string | null;
+        };
+        /** @description Part of a list. */
         Page_Token: {
             /** @description The items. */
             items: {
@@ -1707,6 +3419,24 @@ export interface components {
             /** @description What to give as `after` for the next page; absent on the last. */
             next?: string | null;
         };
+        /**
+         * @description A service of `PagerDuty`. What goes wrong triggers an alert, a finding that somebody takes on acknowledges the alert of its run,
+         *     and one that is closed resolves it; lost hosts trigger, and resolve when they are back. Other notices are not sent. All that
+         *     belongs to one run has its id as the deduplication key, so that what comes twice counts once.
+         */
+        PagerDutyChannel: {
+            /** @description The integration key of the service. */
+            routingKey: components["schemas"]["SecretRef"];
+            /** @description Where events go; `https://events.eu.pagerduty.com/v2/enqueue` in the service region of the EU. */
+            url?: string;
+        };
+        /** @description Somebody who takes part. */
+        Participant: {
+            /** @description Their user name. */
+            name: string;
+            /** @description As what. */
+            role: components["schemas"]["GameDayRole"];
+        };
         /** @description A new password of one's own. */
         PasswordChange: {
             /**
@@ -1739,6 +3469,11 @@ export interface components {
              */
             updated: string;
         };
+        /**
+         * @description How soon something has to be done.
+         * @enum {string}
+         */
+        Priority: "P0" | "P1" | "P2";
         /** @description An error, as `application/problem+json` (RFC 9457). */
         Problem: {
             /** @description What kind of problem: a URI reference such as `/problems/not-found`, the same for every problem of the kind. */
@@ -1756,6 +3491,11 @@ export interface components {
             hint?: string | null;
             /** @description Each single thing that is wrong with the request, where there are several. */
             errors?: components["schemas"]["FieldError"][];
+        };
+        /** @description Why. */
+        Reason: {
+            /** @description In words. */
+            reason: string;
         };
         /**
          * @description What somebody may do. `admin` includes all others; `operator` and `approver` each include `viewer`, and neither includes the other.
@@ -1790,6 +3530,408 @@ export interface components {
              * @description How many events it has.
              */
             events: number;
+        };
+        /** @description One thing to do, to be filled in by people. */
+        RunAction: {
+            /** @description What. */
+            action: string;
+            /** @description Who. */
+            owner?: string | null;
+            /** @description `P0` (now) to `P2` (some day). */
+            priority?: string | null;
+            /** @description By when. */
+            deadline?: string | null;
+        };
+        /** @description One thing that did not go as expected. */
+        RunAnalysis: {
+            /** @description What was looked at. */
+            metric: string;
+            /** @description What was expected. */
+            expected: string;
+            /** @description What was seen. */
+            actual: string;
+            /** @description What happened when, one sentence each. */
+            happened: string[];
+        };
+        /** @description One thing that happened. */
+        RunEventLine: {
+            /**
+             * Format: int64
+             * @description When.
+             */
+            at: number;
+            /** @description How it is meant. */
+            mark: components["schemas"]["RunMark"];
+            /** @description In words. */
+            text: string;
+        };
+        /** @description Which run it was. */
+        RunFacts: {
+            /** @description The run. */
+            run: string;
+            /** @description Name of the host. */
+            host: string;
+            /** @description Who started it. */
+            user: string;
+            /** @description Wall clock at the start, RFC 3339 in UTC. */
+            started: string;
+            /**
+             * Format: int64
+             * @description Decided every random choice.
+             */
+            seed: number;
+            /**
+             * Format: int64
+             * @description From the start to the last event.
+             */
+            duration: number;
+            /** @description Version of Squall. */
+            squall: string;
+        };
+        /** @description One guard. */
+        RunGuard: {
+            /** @description The probe that it watched. */
+            probe: string;
+            /** @description The condition in words. */
+            condition: string;
+            /** @description It aborted the run. */
+            tripped: boolean;
+            /**
+             * Format: int64
+             * @description When, and why.
+             */
+            at?: number | null;
+            /** @description What it saw. */
+            why?: string | null;
+        };
+        /** @description One fault on one target. */
+        RunInjection: {
+            /**
+             * Format: int32
+             * @description Its number within the run.
+             */
+            injection: number;
+            /** @description The step's name. */
+            step: string;
+            /** @description The kind of fault. */
+            fault: string;
+            /** @description What that kind does. */
+            summary: string;
+            /** @description Its arguments, in words. */
+            arguments: string;
+            /** @description The target, for people. */
+            target: string;
+            /** @description The target's id. */
+            targetId: string;
+            /**
+             * Format: int64
+             * @description When it was begun.
+             */
+            begun: number;
+            /**
+             * Format: int64
+             * @description When it came into force.
+             */
+            inForce?: number | null;
+            /** @description Whether the effect was seen on the target. */
+            verified?: boolean | null;
+            /** @description What was seen. */
+            evidence?: string | null;
+            /** @description How it goes away, by its kind. */
+            undone: string;
+            /**
+             * Format: int64
+             * @description When it was gone. None too where somebody else reverted it after the run was gone; `by` says who.
+             */
+            reverted?: number | null;
+            /** @description Who reverted it. */
+            by?: string | null;
+            /** @description What was done, in words. */
+            how?: string | null;
+            /** @description The last error of it. */
+            error?: string | null;
+            /** @description Squall could not revert it within the run. */
+            stuck: boolean;
+            /** @description The step went on without it: enough of its other targets were left. */
+            leftOut?: boolean;
+        };
+        /**
+         * @description How an event is meant.
+         * @enum {string}
+         */
+        RunMark: "step" | "fault" | "good" | "bad" | "unsure";
+        /** @description Quantiles (nearest rank). */
+        RunNumbers: {
+            /**
+             * Format: double
+             * @description Smallest.
+             */
+            min: number;
+            /**
+             * Format: double
+             * @description Median.
+             */
+            median: number;
+            /**
+             * Format: double
+             * @description 95th percentile.
+             */
+            p95: number;
+            /**
+             * Format: double
+             * @description Largest.
+             */
+            max: number;
+            /**
+             * Format: double
+             * @description Mean.
+             */
+            mean: number;
+        };
+        /** @description When a phase was. */
+        RunPhase: {
+            /** @description `steady`, `inject`, `observe`, `revert`, `recover`. */
+            phase: string;
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            from: number;
+            /**
+             * Format: int64
+             * @description When the next began, or the run's last event.
+             */
+            to: number;
+        };
+        /** @description One sample. */
+        RunPoint: {
+            /**
+             * Format: int64
+             * @description When it was asked.
+             */
+            at: number;
+            /** @description The answer; none where it could not be measured. */
+            value?: Record<string, never> | null;
+            /** @description Why it could not be measured. */
+            error?: string | null;
+            /** @description Whether it violated the expectation. */
+            violated?: boolean;
+        };
+        /** @description One probe with its evidence. */
+        RunProbe: {
+            /** @description Its name. */
+            name: string;
+            /** @description What was measured, in words. */
+            what: string;
+            /** @description What was expected, in words; empty for a probe that was only watched. */
+            expectation: string;
+            /** @description What its values are measured in. */
+            dimension: string;
+            /** @description The thresholds that are numbers. */
+            thresholds: number[];
+            /** @description What came of it. */
+            status: components["schemas"]["RunProbeStatus"];
+            /** @description The value furthest from what was expected, among those under the fault and after it, for people. */
+            worst?: string | null;
+            /** @description Before anything was touched. */
+            before: components["schemas"]["RunStage"];
+            /** @description From the first injection to the start of the revert. */
+            during: components["schemas"]["RunStage"];
+            /** @description After everything was reverted. */
+            after: components["schemas"]["RunStage"];
+            /**
+             * Format: int64
+             * @description Start of the first violation under the fault.
+             */
+            firstViolation?: number | null;
+            /**
+             * Format: int64
+             * @description How long the longest violation lasted.
+             */
+            longestViolation?: number | null;
+            /**
+             * Format: int64
+             * @description From the first fault in force until the first violation was known.
+             */
+            timeToDetect?: number | null;
+            /**
+             * Format: int64
+             * @description From the end of the revert until it was satisfied for good.
+             */
+            timeToRecover?: number | null;
+            /** @description Every sample. */
+            samples: components["schemas"]["RunPoint"][];
+        };
+        /**
+         * @description What came of a probe.
+         * @enum {string}
+         */
+        RunProbeStatus: "held" | "violated" | "unsteady" | "unmeasured" | "watched" | "untested";
+        /** @description Whether the system came back. */
+        RunRecovery: {
+            /**
+             * Format: int64
+             * @description The longest time that it may take, in microseconds.
+             */
+            within: number;
+            /** @description None where it was not looked at. */
+            recovered?: boolean | null;
+            /**
+             * Format: int64
+             * @description From the end of the revert until the system was steady for as long as the manifest asks.
+             */
+            took?: number | null;
+        };
+        /** @description Everything that a report says. */
+        RunReport: {
+            /**
+             * Format: int32
+             * @description [`REPORT_VERSION`].
+             */
+            version: number;
+            /** @description `metadata.name`. */
+            experiment: string;
+            /** @description `hypothesis.statement`. */
+            statement: string;
+            /** @description `metadata.labels`. */
+            labels: {
+                [key: string]: string;
+            };
+            /** @description How the run ended; none for one that is under way or was interrupted. */
+            verdict?: string | null;
+            /** @description The verdict in plain words. */
+            headline: string;
+            /** @description Why, in one sentence. */
+            reason: string;
+            /** @description What was learned, one sentence each. */
+            learned: string[];
+            /** @description Which run it was. */
+            facts: components["schemas"]["RunFacts"];
+            /** @description When each phase was. */
+            phases: components["schemas"]["RunPhase"][];
+            /** @description One for each probe. */
+            probes: components["schemas"]["RunProbe"][];
+            /** @description One for each guard. */
+            guards: components["schemas"]["RunGuard"][];
+            /** @description One for each fault on each target. */
+            injections: components["schemas"]["RunInjection"][];
+            stop?: null | components["schemas"]["RunStop"];
+            /** @description Whether the system came back. */
+            recovery: components["schemas"]["RunRecovery"];
+            /** @description Explicit rollback actions. */
+            rollback: components["schemas"]["RunRollback"][];
+            /** @description What did not go as expected: one for each metric. */
+            analysis: components["schemas"]["RunAnalysis"][];
+            /** @description What to do about it, to be filled in by people. */
+            actions: components["schemas"]["RunAction"][];
+            /** @description What the load generator saw. */
+            traffic: Record<string, never>[];
+            /** @description What happened, in order. */
+            events: components["schemas"]["RunEventLine"][];
+            /** @description The manifest as it was run, without the values of secrets. */
+            manifest: string;
+        };
+        /** @description One explicit rollback action. */
+        RunRollback: {
+            /** @description Its name. */
+            name: string;
+            /** @description Whether it ran. */
+            ran: boolean;
+            /** @description Why it failed. */
+            error?: string | null;
+        };
+        /** @description New samples of some probes, in columns. */
+        RunSamples: {
+            /** @description One for each probe that has some. */
+            probes: components["schemas"]["SampleColumns"][];
+        };
+        /** @description The samples of one stage. */
+        RunStage: {
+            /** @description Samples asked in the stage. */
+            samples: number;
+            /** @description Those that could not be measured. */
+            unmeasured: number;
+            /** @description Those that violated the expectation. */
+            violated: number;
+            numbers?: null | components["schemas"]["RunNumbers"];
+        };
+        /** @description A step of a method. */
+        RunStep: {
+            /** @description Its name, unique within the run. */
+            name: string;
+            /** @description `sequence`, `parallel`, `wait`, `suspend` or `fault`. */
+            kind: string;
+            /** @description The kind of fault. */
+            fault?: string | null;
+            /** @description How deep it is within other steps, from 0. */
+            depth: number;
+            /** @description `idle`, `delayed`, `running`, `suspended`, `pausing`, `done` or `skipped`. */
+            phase: string;
+            /**
+             * Format: int32
+             * @description How often it was begun.
+             */
+            round: number;
+        };
+        /** @description What stopped the run early. */
+        RunStop: {
+            /**
+             * Format: int64
+             * @description When.
+             */
+            at: number;
+            /** @description Why, in words. */
+            why: string;
+        };
+        /** @description A run as a page shows it. Times are microseconds since its start. */
+        RunView: {
+            /**
+             * Format: int64
+             * @description Events that it is made of.
+             */
+            events: number;
+            /** @description Where the run is: `plan`, `steady`, `inject`, `observe`, `revert`, `recover`, `verdict`. */
+            phase: string;
+            /** @description The server that drives it. */
+            server?: string | null;
+            /** @description How long faults stay in force on a host that hears nothing of the server. */
+            lease?: string | null;
+            /** @description What started it, such as `schedule nightly`; absent where a person did. */
+            cause?: string | null;
+            /**
+             * Format: int64
+             * @description The longest time that the method takes if nothing hangs.
+             */
+            longest: number;
+            /** @description Its report as it stands, without samples. */
+            report: components["schemas"]["RunReport"];
+            /** @description The steps of its method, in the order of the manifest. */
+            steps: components["schemas"]["RunStep"][];
+            /** @description How far each guard is from aborting it, in the order of the manifest. */
+            guards: components["schemas"]["GuardDistance"][];
+            waiting?: null | components["schemas"]["Waiting"];
+        };
+        /** @description A text of one sample. */
+        Said: {
+            /** @description Place in the columns. */
+            index: number;
+            /** @description The text. */
+            text: string;
+        };
+        /** @description Samples of one probe: the columns are of one length. */
+        SampleColumns: {
+            /** @description Index of the probe. */
+            probe: number;
+            /** @description Which sample of the probe the first of these is. */
+            from: number;
+            /** @description When each was asked, in microseconds since the run's start. */
+            at: number[];
+            /** @description The answer, in its dimension's base unit; null for texts, and where it could not be measured. */
+            value: (number | null)[];
+            /** @description 0 as expected, 1 not as expected, 2 could not be measured. */
+            state: number[];
+            /** @description Answers that are texts, and why something could not be measured. */
+            said?: components["schemas"]["Said"][];
         };
         /** @description A saved monkey. */
         SavedMonkey: {
@@ -1846,6 +3988,125 @@ export interface components {
              */
             updated: string;
         };
+        /** @description How far a scenario is. */
+        Scenario: {
+            /** @default waiting */
+            state: components["schemas"]["ScenarioState"];
+            /**
+             * @description Its run.
+             * @default null
+             */
+            run: string | null;
+            /** @default null */
+            started: null | components["schemas"]["GameDayMark"];
+            /**
+             * Format: date-time
+             * @description When the first fault was in force, as the run's journal has it. Times to detect and to resolve count from here.
+             * @default null
+             */
+            faultAt: string | null;
+            /**
+             * Format: date-time
+             * @description When its run was over.
+             * @default null
+             */
+            ended: string | null;
+            /**
+             * @description How its run ended.
+             * @default null
+             */
+            verdict: string | null;
+            /**
+             * @description Why its run ended so, or why it was skipped.
+             * @default null
+             */
+            reason: string | null;
+            /** @default null */
+            detected: null | components["schemas"]["GameDayMark"];
+            /** @default null */
+            resolved: null | components["schemas"]["GameDayMark"];
+            /**
+             * @description What people and systems did.
+             * @default null
+             */
+            actual: string | null;
+        };
+        /** @description What a scenario runs: exactly one of these. */
+        ScenarioExperiment: {
+            /** @description A saved experiment, by its name. */
+            saved: string;
+        } | {
+            /** @description An experiment of the library, by its name. */
+            library: string;
+        };
+        /** @description Something that is done to the system, and what is expected of those who look after it. */
+        ScenarioPlan: {
+            /** @description What it is called. */
+            title: string;
+            /** @description What is run. */
+            experiment: components["schemas"]["ScenarioExperiment"];
+            /** @description Parameters of the experiment. */
+            set?: {
+                [key: string]: string;
+            };
+            /** @description The host that probes and traffic are asked from; by default the server. */
+            from?: string | null;
+            /** @description What is to be reached. */
+            objective?: components["schemas"]["Objective"];
+            /** @description What people and systems should do. */
+            expected?: string | null;
+            /** @description Where it says what to do. */
+            runbook?: string | null;
+            /** @description The service that it is about. */
+            service?: string | null;
+        };
+        /** @description How a scenario went. */
+        ScenarioReport: {
+            /** @description What it was called. */
+            title: string;
+            /** @description What was run. */
+            experiment: string;
+            /** @description How far it is. */
+            state: components["schemas"]["ScenarioState"];
+            /** @description Its run. */
+            run?: string | null;
+            /** @description How its run ended. */
+            verdict?: string | null;
+            /** @description Why, or why it was left out. */
+            reason?: string | null;
+            /** @description What was to be reached, in words. */
+            objective?: string | null;
+            /**
+             * Format: date-time
+             * @description When the fault was in force; where that is not known, when the scenario was started.
+             */
+            from?: string | null;
+            /** @description From then until somebody noticed. */
+            timeToDetect: components["schemas"]["MeasuredTime"];
+            /** @description From then until the service was well again. */
+            timeToResolve: components["schemas"]["MeasuredTime"];
+            /** @description What people and systems should have done. */
+            expected?: string | null;
+            /** @description What they did. */
+            actual?: string | null;
+            /** @description Where it says what to do. */
+            runbook?: string | null;
+            /** @description The service that it is about. */
+            service?: string | null;
+        };
+        /**
+         * @description Where a scenario stands.
+         * @enum {string}
+         */
+        ScenarioState: "waiting" | "running" | "done" | "skipped";
+        /** @description Where a secret is: `{ env: NAME }` or `{ file: PATH }`. What it is never stands in a document. */
+        SecretRef: {
+            /** @description A variable of the server's environment. */
+            env: string;
+        } | {
+            /** @description A file on the server, the whole of which is the secret; a line break at its end is not part of it. */
+            file: string;
+        };
         /** @description A session: a browser, or a command line, that is signed in. */
         Session: {
             /** @description Its id. Not what is in the cookie. */
@@ -1876,6 +4137,11 @@ export interface components {
             /** @description It is the one that asks. */
             current: boolean;
         };
+        /** @description An incoming webhook of Slack. Slack has no way to tell a message that comes twice; if Squall is killed while sending, one may. */
+        SlackChannel: {
+            /** @description The address of the webhook. Whoever knows it can post, so it is a secret. */
+            url: components["schemas"]["SecretRef"];
+        };
         /** @description Who stops, and why. */
         Stop: {
             /** @description For the journal. */
@@ -1899,6 +4165,120 @@ export interface components {
              * @description Milliseconds until the last host had answered.
              */
             tookMs: number;
+        };
+        /** @description One line of a game day's timeline. */
+        TimelineEntry: {
+            /**
+             * Format: int64
+             * @description From 1, without gaps: what `Last-Event-ID` counts by.
+             */
+            seq: number;
+            /**
+             * Format: date-time
+             * @description The server's time.
+             */
+            at: string;
+            /** @description Who. */
+            by: string;
+            /** @description What happened. */
+            what: components["schemas"]["TimelineHappened"];
+        };
+        /** @description What happened. Scenarios count from 0. */
+        TimelineHappened: {
+            /** @description The game day began. */
+            started: Record<string, never>;
+        } | {
+            /** @description A scenario's run was started. */
+            scenarioStarted: {
+                /** @description Which scenario. */
+                scenario: number;
+                /** @description Its run. */
+                run: string;
+            };
+        } | {
+            /** @description The first fault of a scenario is in force. */
+            faultInForce: {
+                /** @description Which scenario. */
+                scenario: number;
+            };
+        } | {
+            /** @description A scenario's run is over. */
+            scenarioEnded: {
+                /** @description Which scenario. */
+                scenario: number;
+                /** @description Its run. */
+                run: string;
+                /** @description How. */
+                verdict: string;
+                /** @description Why. */
+                reason: string;
+            };
+        } | {
+            /** @description A scenario was left out. */
+            skipped: {
+                /** @description Which scenario. */
+                scenario: number;
+                /** @description Why. */
+                reason: string;
+            };
+        } | {
+            /** @description Somebody noticed, or the service is well again. */
+            marked: {
+                /** @description Which scenario. */
+                scenario: number;
+                /** @description Which of the two. */
+                mark: components["schemas"]["Marked"];
+            };
+        } | {
+            /** @description A mark was a mistake. */
+            unmarked: {
+                /** @description Which scenario. */
+                scenario: number;
+                /** @description Which of the two. */
+                mark: components["schemas"]["Marked"];
+            };
+        } | {
+            /** @description What people and systems did. */
+            actual: {
+                /** @description Which scenario. */
+                scenario: number;
+                /** @description In words. */
+                text: string;
+            };
+        } | {
+            /** @description Somebody noted something. */
+            note: {
+                /** @description The scenario that it is about. */
+                scenario?: number | null;
+                /** @description In words. */
+                text: string;
+            };
+        } | {
+            /** @description Something was learned. */
+            lesson: {
+                /** @description In words. */
+                text: string;
+            };
+        } | {
+            /** @description Something is to be done, or has been. */
+            action: {
+                /**
+                 * Format: int32
+                 * @description Its number.
+                 */
+                id: number;
+                /** @description In words. */
+                text: string;
+            };
+        } | {
+            /** @description The game day is over. */
+            finished: Record<string, never>;
+        } | {
+            /** @description The game day was called off. */
+            cancelled: {
+                /** @description Why. */
+                reason: string;
+            };
         };
         /** @description A token, without its secret. */
         Token: {
@@ -1967,6 +4347,40 @@ export interface components {
             /** @description May not sign in. Ends their sessions. */
             disabled?: boolean | null;
         };
+        /** @description A run that waits for a person. */
+        Waiting: {
+            /** @description The step. */
+            step: string;
+            /** @description What to look at. */
+            message: string;
+            /**
+             * Format: int64
+             * @description When it began to wait.
+             */
+            since: number;
+            /**
+             * Format: int64
+             * @description The longest time that it waits.
+             */
+            timeout: number;
+            /** @description What happens then: `abort` or `continue`. */
+            onTimeout: string;
+        };
+        /**
+         * @description A receiver of signed requests, as Standard Webhooks has it. It must answer 2xx in time, should remember `webhook-id`s (a
+         *     request may come twice), and should refuse a `webhook-timestamp` that is more than five minutes off.
+         */
+        WebhookChannel: {
+            /** @description Where to: `https://` or `http://`. Redirects are not followed. */
+            url: string;
+            /** @description What requests are signed with: `whsec_` and the base64 of 24 to 64 random bytes. */
+            secret: components["schemas"]["SecretRef"];
+            previousSecret?: null | components["schemas"]["SecretRef"];
+            /** @description Further headers, such as `Authorization`. Their values are secrets. */
+            headers?: {
+                [key: string]: components["schemas"]["SecretRef"];
+            };
+        };
         /** @description Who is signed in. */
         Whoami: {
             /** @description The user's name. */
@@ -1996,6 +4410,616 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    approvals_list: {
+        parameters: {
+            query?: {
+                /** @description At most so many: 1 to 500, 50 by default. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                after?: string;
+                /** @description Only those of this state. */
+                state?: components["schemas"]["ApprovalState"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Approvals */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Approval"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approvals_ask: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewApproval"];
+            };
+        };
+        responses: {
+            /** @description Others can approve it */
+            201: {
+                headers: {
+                    /** @description Its path */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such experiment */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It was asked for already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The manifest is wrong, or nothing wants an approval */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approvals_one: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The approval */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such approval */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approvals_withdraw: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such approval */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approvals_approve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": null | components["schemas"]["NewDecision"];
+            };
+        };
+        responses: {
+            /** @description It is noted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such approval */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is refused or over, or you have approved it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approvals_refuse: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": null | components["schemas"]["NewDecision"];
+            };
+        };
+        responses: {
+            /** @description It is noted */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Approval"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such approval */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is refused already, or over */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     audit_list: {
         parameters: {
             query?: {
@@ -2419,6 +5443,847 @@ export interface operations {
             };
         };
     };
+    notifications_list: {
+        parameters: {
+            query?: {
+                /** @description At most so many items: 1 to 500, 50 by default. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Channels, by name */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ChannelView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_one: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The channel */
+            200: {
+                headers: {
+                    /** @description Its version */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such channel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_save: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` that the change was made from */
+                "If-Match"?: string | null;
+            };
+            path: {
+                /** @description Its name: lower-case letters, digits and dashes */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Channel"];
+            };
+        };
+        responses: {
+            /** @description It was changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelView"];
+                };
+            };
+            /** @description It is new */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is none to be changed */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_remove: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such channel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_try_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What came of it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChannelTest"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such channel */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_deliveries: {
+        parameters: {
+            query?: {
+                /** @description At most so many: 1 to 500, 50 by default. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                after?: string;
+                /** @description Only of this channel. */
+                channel?: string;
+                /** @description Only `pending`, `delivered` or `dead` ones. */
+                state?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deliveries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_Delivery"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_delivery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The delivery, with its tries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such delivery */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_discard: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such delivery */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    notifications_redeliver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It will be tried */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Delivery"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such delivery */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     experiments_list: {
         parameters: {
             query?: {
@@ -2772,6 +6637,3252 @@ export interface operations {
             };
             /** @description Somebody was faster, or it is in the way of something else */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_list: {
+        parameters: {
+            query?: {
+                /** @description At most so many: 1 to 500, 50 by default. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                after?: string;
+                /** @description Words that must all be there, as starts of words; in quotes, one after another. */
+                search?: string;
+                /** @description States, separated by commas: `open`, `acknowledged`, `fixed`, `verified`, `wontfix`. */
+                state?: string;
+                /** @description Tags that must all be there, separated by commas. */
+                tag?: string;
+                /** @description The service that it is about. */
+                service?: string;
+                /** @description The experiment that found it. */
+                experiment?: string;
+                /** @description Somebody who has something to do about it. */
+                owner?: string;
+                /** @description `P0`, `P1` or `P2`: of something that is still to be done. */
+                priority?: string;
+                /** @description Only those with something that should have been done by now. */
+                overdue?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Findings */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_one: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The finding */
+            200: {
+                headers: {
+                    /** @description Its version */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_describe: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` that the change was made from */
+                "If-Match"?: string | null;
+            };
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FindingPatch"];
+            };
+        };
+        responses: {
+            /** @description It was changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_acknowledge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The finding */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_add_action: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewActionItem"];
+            };
+        };
+        responses: {
+            /** @description The finding */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_change_action: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Number of the action item */
+                action: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewActionItem"];
+            };
+        };
+        responses: {
+            /** @description The finding */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_fix: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": null | components["schemas"]["MaybeReason"];
+            };
+        };
+        responses: {
+            /** @description The finding */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_reopen: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description The finding */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    findings_wontfix: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description The finding */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FindingView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_list": {
+        parameters: {
+            query?: {
+                /** @description At most so many items: 1 to 500, 50 by default. */
+                limit?: number;
+                /** @description `next` of the page before. */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Game days */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_GameDaySummary"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_create": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A repeated request with the same key is done once */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GameDayPlan"];
+            };
+        };
+        responses: {
+            /** @description It is planned */
+            201: {
+                headers: {
+                    /** @description Its path */
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_one": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The game day */
+            200: {
+                headers: {
+                    /** @description Its version */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_replan": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` that the change was made from */
+                "If-Match"?: string | null;
+            };
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GameDayPlan"];
+            };
+        };
+        responses: {
+            /** @description It was changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_add_action": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewActionItem"];
+            };
+        };
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_change_action": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Number of the action item */
+                action: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewActionItem"];
+            };
+        };
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_follow": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Go on after this entry */
+                "Last-Event-ID"?: string | null;
+            };
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The timeline */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_lesson": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GameDayWords"];
+            };
+        };
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_note": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GameDayNote"];
+            };
+        };
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_report": {
+        parameters: {
+            query?: {
+                /** @description `html` (the default), `md` or `json`. */
+                format?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                    "text/markdown": string;
+                    "application/json": components["schemas"]["GameDayReport"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_actual": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Which scenario, from 0 */
+                scenario: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GameDayWords"];
+            };
+        };
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_detected": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Which scenario, from 0 */
+                scenario: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_not_detected": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Which scenario, from 0 */
+                scenario: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_resolved": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Which scenario, from 0 */
+                scenario: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_not_resolved": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Which scenario, from 0 */
+                scenario: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_skip": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Which scenario, from 0 */
+                scenario: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_start_scenario": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Which scenario, from 0 */
+                scenario: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What has changed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GameDayChanged"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Somebody was faster, or it is in the way of something else */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "game days_timeline": {
+        parameters: {
+            query?: {
+                /** @description At most so many: 1 to 500, 50 by default. */
+                limit?: number;
+                /** @description `next` of the page before: the number of its last entry. */
+                after?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Entries, in order */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TimelineEntry"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3250,6 +10361,92 @@ export interface operations {
             };
             /** @description The credential is not good for this */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    experiments_one: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The experiment */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LibraryExperiment"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such experiment */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4808,7 +12005,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It is over, or another server drives it */
+            /** @description It is over */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4868,6 +12065,95 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such run */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    runs_live: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Go on after this event */
+                "Last-Event-ID"?: string | null;
+            };
+            path: {
+                /** @description Its id */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Views and samples */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["RunSamples"];
                 };
             };
             /** @description The request cannot be understood */
@@ -5088,7 +12374,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It is over, or another server drives it */
+            /** @description It is over */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5134,6 +12420,92 @@ export interface operations {
                 };
             };
             /** @description The database cannot be used just now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    runs_view: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                run: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No credential, or none that is valid */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The credential is not good for this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such run */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A parameter, a header or the content cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests, without a valid credential or of another kind */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The run has not begun */
             503: {
                 headers: {
                     [name: string]: unknown;

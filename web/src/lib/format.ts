@@ -1,6 +1,7 @@
 // Numbers and times for people. Everything here is pure, and tested in format.test.ts.
 
-export type Dimension = 'time' | 'bytes' | 'share' | 'rate' | 'count' | 'truth' | 'text' | string;
+/** What a value is a quantity of, as the API names it. */
+export type Dimension = 'number' | 'ratio' | 'time' | 'bytes' | 'rate' | 'text';
 
 /** `1.5 s`, `230 ms`, `2 m 5 s`: of seconds. At most two units. */
 export function seconds(value: number): string {
@@ -52,18 +53,16 @@ export function bytes(value: number): string {
 }
 
 /** A value in its dimension's base unit. */
-export function measured(value: number, dimension: Dimension): string {
+export function measured(value: number, dimension: string): string {
   switch (dimension) {
     case 'time':
       return seconds(value);
     case 'bytes':
       return bytes(value);
-    case 'share':
+    case 'ratio':
       return `${trim(value * 100)} %`;
     case 'rate':
       return `${trim(value)}/s`;
-    case 'truth':
-      return value === 1 ? 'yes' : value === 0 ? 'no' : trim(value);
     default:
       return trim(value);
   }

@@ -31,7 +31,7 @@ pub(super) fn describe(api: &mut OpenApi) {
     }
 }
 
-/// Ids of operations are unique in a description (OpenAPI 3.1, 4.8.10), and the names of functions are not: `list` of the tag `runs` is
+/// Ids of operations are unique in a description (`OpenAPI` 3.1, 4.8.10), and the names of functions are not: `list` of the tag `runs` is
 /// `runs_list`. Clients that are made from the description have them as names.
 fn name(operation: &mut Operation) {
     let tag = operation.tags.as_ref().and_then(|tags| tags.first());

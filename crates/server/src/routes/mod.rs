@@ -15,6 +15,7 @@ mod notifications;
 mod oidc;
 mod paging;
 mod policies;
+mod run_view;
 mod runs;
 mod schedules;
 mod session;
@@ -59,6 +60,7 @@ fn resources() -> OpenApiRouter<App> {
         .merge(policies::router())
         .merge(approvals::router())
         .merge(runs::router())
+        .merge(run_view::router())
         .merge(stop::router())
         .merge(notifications::router())
         .merge(gamedays::router())
@@ -83,7 +85,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The whole API as a service, with everybody's requests authenticated but those for health and login.
 pub fn router(app: App) -> Router {
     let (router, _) = described().split_for_parts();
-    let problems = router.layer(axum::middleware::from_fn(answers::as_problems));
+    let problems = router.fallback(crate::console::answer).layer(axum::middleware::from_fn(answers::as_problems));
     let once = problems.layer(axum::middleware::from_fn_with_state(app.clone(), crate::idempotency::once));
     let authenticated = once.layer(axum::middleware::from_fn_with_state(app.clone(), auth::authenticate));
     authenticated.layer(axum::middleware::from_fn_with_state(app.clone(), auth::secure)).with_state(app)

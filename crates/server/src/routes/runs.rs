@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as SseResponse};
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use serde_json::json;
@@ -67,11 +68,11 @@ fn seen(stored: StoredRun) -> Run {
     }
 }
 
-fn id(text: &str) -> Result<RunId, ApiError> {
+pub(super) fn id(text: &str) -> Result<RunId, ApiError> {
     text.parse().map_err(|_| Problem::not_found("run", text).into())
 }
 
-async fn known(app: &App, run: &RunId) -> Result<StoredRun, ApiError> {
+pub(super) async fn known(app: &App, run: &RunId) -> Result<StoredRun, ApiError> {
     match app.db.run(run).await {
         Ok(stored) => Ok(stored),
         Err(StoreError::UnknownRun(_)) => Err(Problem::not_found("run", run.as_str()).into()),
@@ -253,7 +254,28 @@ async fn report(
         other => return Err(Problem::invalid(format!("`format={other}` is none of html, md, json, junit")).into()),
     };
     let text = text.map_err(|e| Problem::internal(e.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    let mut response = ([(header::CONTENT_TYPE, kind)], text).into_response();
+    if kind.starts_with("text/html") {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, report_policy()?);
+    }
+    Ok(response)
+}
+
+/// The report as a page may run its one script and nothing else, as a page of nobody: what is written in a run can do nothing in the name of
+/// whoever reads it.
+fn report_policy() -> Result<HeaderValue, ApiError> {
+    let hash = script_hash(squall_report::HTML_SCRIPT);
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src '{hash}'; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'; sandbox allow-scripts allow-popups allow-downloads"
+    );
+    Ok(HeaderValue::from_str(&policy).map_err(|e| Problem::internal(e.to_string()))?)
+}
+
+/// As a content security policy names it (CSP 3, 2.3.1).
+fn script_hash(script: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, script.as_bytes());
+    format!("sha256-{}", base64::engine::general_purpose::STANDARD.encode(hash))
 }
 
 /// Stop a run
