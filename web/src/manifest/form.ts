@@ -8,6 +8,8 @@ export type Widget =
   | { kind: 'fixed'; value: unknown }
   | { kind: 'words'; words: { value: string; description?: string }[] }
   | { kind: 'switch' }
+  /** A moment, or a day. */
+  | { kind: 'when'; day: boolean }
   | { kind: 'number'; whole: boolean; min?: number; max?: number }
   /** A text, or a quantity with its unit; `pattern` and `hint` say which. */
   | { kind: 'text'; pattern?: string; hint?: string; loose: boolean; long?: boolean }
@@ -64,7 +66,8 @@ export function widget(root: Schema, schema: Schema, value: unknown): Widget {
       ...(resolved.maximum === undefined ? {} : { max: resolved.maximum }),
     };
   }
-  const example = resolved.examples?.find((e) => typeof e === 'string' || typeof e === 'number');
+  if (resolved.format === 'date-time' || resolved.format === 'date') return { kind: 'when', day: resolved.format === 'date' };
+  const example = [...(resolved.examples ?? []), resolved.example].find((e) => typeof e === 'string' || typeof e === 'number');
   return {
     kind: 'text',
     // What may be a number as well is written as one where it looks like one.
@@ -135,7 +138,7 @@ export function label(name: string): string {
 export function blank(root: Schema, schema: Schema, depth = 0): unknown {
   const resolved = resolve(root, schema);
   if (resolved.const !== undefined) return resolved.const;
-  const example = resolved.examples?.[0];
+  const example = resolved.examples?.[0] ?? resolved.example;
   if (resolved.properties) {
     if (depth > 0 && isMap(example)) return example;
     const result: Record<string, unknown> = {};

@@ -15,6 +15,8 @@ export interface Schema {
   examples?: unknown[];
   pattern?: string;
   format?: string;
+  /** OpenAPI's form of `examples`. */
+  example?: unknown;
   minimum?: number;
   maximum?: number;
   minItems?: number;
@@ -52,15 +54,15 @@ export function resolve(root: Schema, schema: Schema): Schema {
   let at = schema;
   for (let depth = 0; depth < 32; depth++) {
     if (at.$ref !== undefined) {
-      const name = at.$ref.replace('#/$defs/', '');
+      const name = at.$ref.replace(/^#\/(\$defs|components\/schemas)\//, '');
       const target = at.$ref === '#' ? root : root.$defs?.[name];
       if (!target) return {};
       const { $ref: _, ...beside } = at;
       const says = target.says ?? target.description;
       at = { ...target, ...beside, ...(says === undefined ? {} : { says }) };
-    } else if (at.anyOf?.some(isNull)) {
-      const { anyOf, ...beside } = at;
-      const rest = anyOf.filter((option) => !isNull(option));
+    } else if (at.anyOf?.some(isNull) || at.oneOf?.some(isNull) || (at.oneOf?.length === 1 && !at.oneOf[0]?.required)) {
+      const { anyOf, oneOf, ...beside } = at;
+      const rest = (anyOf ?? oneOf ?? []).filter((option) => !isNull(option));
       const [only] = rest;
       if (rest.length !== 1 || !only) return { ...beside, anyOf: rest };
       at = { ...only, ...beside };

@@ -1,5 +1,6 @@
 // The schemas of what people write, each a chunk of its own that is loaded when it is needed.
 
+import { request } from '$/lib/client';
 import type { Schema } from './schema';
 
 /** What somebody writes. */
@@ -17,4 +18,16 @@ export function schemaOf(kind: Kind): Promise<Schema> {
     loaded.set(kind, schema);
   }
   return schema;
+}
+
+let described: Promise<Record<string, Schema>> | undefined;
+
+/** The schema of a part of the API, as the server describes it. */
+export async function schemaOfApi(name: string): Promise<Schema> {
+  described ??= request('get', '/api/v1/openapi.json').then(async (response) => {
+    const { components } = (await response.json()) as { components: { schemas: Record<string, Schema> } };
+    return components.schemas;
+  });
+  const schemas = await described;
+  return { ...schemas[name], $defs: schemas };
 }
