@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use squall_model::{Bound, Dimension, Experiment, Group, Percent, Select, Step, SuspendTimeout, Target, Time, Unmeasurable};
+use squall_model::{Bound, Dimension, Experiment, Group, Percent, Quorum, Select, Step, SuspendTimeout, Target, Time, Unmeasurable};
 
 use crate::Registry;
 
@@ -113,6 +113,8 @@ pub struct FaultNode {
     pub stages: Vec<Option<Percent>>,
     /// How long each stage but the last lasts.
     pub stage_every: Time,
+    /// How many of its targets it needs.
+    pub quorum: Quorum,
     /// The manifest accepts that there is no way back.
     pub accept_irreversible: bool,
 }
@@ -239,6 +241,7 @@ impl Tree<'_> {
                     duration: fault.duration,
                     stages: ramp.map_or_else(|| vec![None], |r| r.percent.iter().copied().map(Some).collect()),
                     stage_every: ramp.map_or(Time::ZERO, |r| r.every),
+                    quorum: step.quorum.unwrap_or(Quorum::All),
                     accept_irreversible: step.accept_irreversible,
                 }))
             }

@@ -55,7 +55,7 @@ pub use parse::{API_VERSION, Reading, parse_experiment, parse_policy, parse_sett
 pub use policy::{Caps, Freeze, Policy, PolicySpec, ProtectedProcess, Rule, Weekday, Window};
 pub use probe::Probe;
 pub use semantics::{check_comparison, check_threshold};
-pub use step::{FaultStep, Group, Ramp, Repeat, Step, Suspend, SuspendTimeout, When};
+pub use step::{FaultStep, Group, Quorum, Ramp, Repeat, Step, Suspend, SuspendTimeout, When};
 pub use target::{Select, Target};
 pub use traffic::{Arrivals, HttpTraffic, HttpVersion, Measure, RateRamp, Traffic};
 pub use units::{Bytes, Dimension, Percent, Quantity, Rate, Time, UnitError};

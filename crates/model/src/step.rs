@@ -37,6 +37,11 @@ pub struct Step {
     /// Do the fault with a growing share of the targets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ramp: Option<Ramp>,
+    /// How many of its targets the step needs, all by default. With a part of them, a target where the fault cannot be put in force, has no
+    /// effect or is put back before its time is left out, as long as enough others are left; and a step without a time box is over as
+    /// soon as enough are in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
     /// Do the step only if this holds when its turn comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
@@ -102,6 +107,30 @@ impl Step {
             found.push(Group::Suspend(suspend));
         }
         if found.len() == 1 { found.pop() } else { None }
+    }
+}
+
+/// How many of the targets of a step have to be under its fault.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Quorum {
+    /// Every one.
+    All,
+    /// So many; all where there are not as many.
+    Count(u32),
+    /// This share of them, rounded up.
+    Percent(Percent),
+}
+
+impl Quorum {
+    /// How many of so many targets.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count is within the count")]
+    pub fn of(self, targets: usize) -> usize {
+        match self {
+            Self::All => targets,
+            Self::Count(count) => targets.min(count as usize),
+            Self::Percent(percent) => targets.min(((targets as f64 * percent.share()) - 1e-9).ceil().max(1.0) as usize),
+        }
     }
 }
 

@@ -118,6 +118,7 @@ fn one_injection(state: &State, registry: &Registry, id: InjectionId, injection:
         how: reverted.map(|(_, _, how)| clean(how)),
         error: injection.error.as_deref().map(clean),
         stuck: injection.phase == InjectionPhase::Stuck,
+        left_out: injection.left_out,
     }
 }
 

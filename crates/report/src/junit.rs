@@ -135,6 +135,8 @@ fn injections(report: &Report) -> Vec<Case> {
         let why = || xml(injection.error.as_deref().or(injection.evidence.as_deref()).unwrap_or_default());
         let end = if injection.stuck {
             End::Error("could not be reverted".into(), why())
+        } else if injection.left_out {
+            End::Skipped(format!("left out, as enough other targets were in force: {}", why()))
         } else if injection.in_force.is_none() {
             End::Error("could not be put in force".into(), why())
         } else {

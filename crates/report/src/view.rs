@@ -187,6 +187,11 @@ fn probe(probe: &ProbeReport) -> ProbeView {
 
 fn injection(injection: &InjectionReport) -> InjectionView {
     let verified = match (injection.verified, &injection.evidence, &injection.error) {
+        _ if injection.left_out => Row {
+            mark: Mark::Unsure,
+            what: "left out, as enough other targets were in force".into(),
+            text: injection.error.clone().or_else(|| injection.evidence.clone()).unwrap_or_default(),
+        },
         (Some(true), evidence, _) => Row { mark: Mark::Good, what: "in force".into(), text: evidence.clone().unwrap_or_default() },
         (Some(false), evidence, _) => Row { mark: Mark::Bad, what: "no effect".into(), text: evidence.clone().unwrap_or_default() },
         (None, _, Some(error)) if injection.in_force.is_none() => Row { mark: Mark::Bad, what: "not in force".into(), text: error.clone() },

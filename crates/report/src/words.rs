@@ -128,7 +128,7 @@ fn analysis(report: &Report) -> Vec<Analysis> {
             happened: vec![format!("stopped the run at {}", moment(guard.at.unwrap_or_default()))],
         });
     }
-    for injection in report.injections.iter().filter(|i| i.error.is_some() || i.verified == Some(false)) {
+    for injection in report.injections.iter().filter(|i| (i.error.is_some() || i.verified == Some(false)) && (!i.left_out || i.stuck)) {
         let seen = injection.error.clone().or_else(|| injection.evidence.clone()).unwrap_or_default();
         let expected = if injection.stuck || injection.reverted.is_some() && injection.verified == Some(true) {
             "to be reverted at once"

@@ -173,6 +173,7 @@ mod tests {
             duration: None,
             stages: vec![None],
             stage_every: squall_model::Time::ZERO,
+            quorum: squall_model::Quorum::All,
             accept_irreversible: false,
         }
     }

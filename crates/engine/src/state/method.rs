@@ -1,6 +1,6 @@
 //! The method: a tree of steps, walked as events come in.
 
-use squall_model::{InjectionId, SuspendTimeout, TargetRef, Timer};
+use squall_model::{InjectionId, Quorum, SuspendTimeout, TargetRef, Timer};
 
 use super::{Command, InjectionPhase, InjectionState, NodePhase, Phase, State, Stop, micros};
 use crate::program::{FaultNode, NodeKind};
@@ -108,12 +108,14 @@ impl State {
                 phase: InjectionPhase::Injecting,
                 armed: false,
                 begun: self.now,
+                round: self.nodes[index].begun,
                 in_force: None,
                 deadline,
                 verified: None,
                 reverted: None,
                 revert_failures: 0,
                 error: None,
+                left_out: false,
             };
             self.injections.insert(target.injection, injection);
             out.push(Command::Inject { injection: target.injection, node: index, deadline });
@@ -160,9 +162,29 @@ impl State {
         if self.phase == Phase::Revert {
             return self.revert_progress(out);
         }
+        if self.leave_out(id) {
+            return self.node_progress(node, out);
+        }
         let name = &self.program.nodes[node].name;
         let stop = Stop::Broken(format!("{name}: could not be injected into {label}: {error}"));
         self.halt(stop, out);
+    }
+
+    /// Goes on without a target whose fault is not in force, if its step has enough others. False where it has not.
+    pub(super) fn leave_out(&mut self, id: InjectionId) -> bool {
+        let Some((node, round)) = self.injections.get(&id).map(|injection| (injection.node, injection.round)) else { return false };
+        let NodeKind::Fault(fault) = &self.program.nodes[node].kind else { return false };
+        if fault.quorum == Quorum::All {
+            return false;
+        }
+        let of_round = self.injections.values().filter(|i| i.node == node && i.round == round);
+        let (all, left) = of_round.fold((0, 0), |(all, left), i| (all + 1, left + usize::from(!i.left_out)));
+        // This one is among those that are left.
+        let enough = left > fault.quorum.of(all);
+        if let Some(injection) = self.injections.get_mut(&id).filter(|_| enough) {
+            injection.left_out = true;
+        }
+        enough
     }
 
     pub(super) fn verified(&mut self, id: InjectionId, in_force: bool, evidence: &str, out: &mut Vec<Command>) {
@@ -177,6 +199,9 @@ impl State {
         if !in_force {
             let name = &self.program.nodes[node].name;
             let stop = Stop::NoEffect(format!("{name} on {label} had no effect: {evidence}"));
+            if self.leave_out(id) {
+                return self.revert_injection(id, out);
+            }
             return self.halt(stop, out);
         }
         // However short the time box, each probe is asked at least once while the fault is in force.
@@ -235,11 +260,12 @@ impl State {
             return;
         }
         let boxed = fault.duration.is_some();
-        let done = self.injections.values().filter(|i| i.node == index).all(|i| match i.phase {
-            InjectionPhase::InForce => !boxed && i.verified.is_some(),
-            _ => i.settled(),
-        });
-        if done {
+        let of_step = || self.injections.values().filter(|i| i.node == index);
+        let seen = |i: &&InjectionState| i.phase == InjectionPhase::InForce && i.verified.is_some();
+        let done = of_step().all(|i| if i.phase == InjectionPhase::InForce { !boxed && i.verified.is_some() } else { i.settled() });
+        let of_round = of_step().filter(|i| i.round == state.begun);
+        let enough = fault.quorum != Quorum::All && !boxed && of_round.clone().filter(seen).count() >= fault.quorum.of(of_round.count());
+        if done || enough {
             self.round_ended(index, out);
         }
     }

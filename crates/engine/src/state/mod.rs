@@ -277,6 +277,8 @@ pub struct InjectionState {
     pub armed: bool,
     /// When it was begun.
     pub begun: Micros,
+    /// When the round of its step began.
+    pub round: Micros,
     /// When it came into force.
     pub in_force: Option<Micros>,
     /// The end of its time box.
@@ -289,6 +291,8 @@ pub struct InjectionState {
     pub revert_failures: u32,
     /// The last error of it.
     pub error: Option<String>,
+    /// Its step goes on without it: enough of its other targets are left.
+    pub left_out: bool,
 }
 
 impl InjectionState {

@@ -36,6 +36,10 @@ impl State {
         self.waiting_for_samples = false;
         let ids: Vec<InjectionId> = self.injections.keys().rev().copied().collect();
         for id in ids {
+            // Where enough others were seen in force, nobody waited for this one.
+            if self.injections[&id].verified.is_none() {
+                self.leave_out(id);
+            }
             match self.injections[&id].phase {
                 // It may be in the middle of its calls: stop it there, then undo what was armed.
                 InjectionPhase::Injecting => out.push(Command::Cancel { injection: id }),
@@ -69,7 +73,7 @@ impl State {
         injection.phase = InjectionPhase::Reverted;
         injection.reverted = Some((now, by, how.to_owned()));
         let (node, label) = (injection.node, injection.label.clone());
-        if unasked && self.phase != Phase::Revert {
+        if unasked && self.phase != Phase::Revert && !self.leave_out(id) {
             let name = &self.program.nodes[node].name;
             return self.halt(Stop::NoEffect(format!("{name} on {label} was put back before its time: {how}")), out);
         }

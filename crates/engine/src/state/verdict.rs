@@ -56,11 +56,13 @@ impl State {
         if let Some((spec, _)) = self.judged().find(|(_, p)| p.during.has_holes()) {
             return (Verdict::Inconclusive, format!("{} could not be measured well enough while the fault was in force", spec.name));
         }
-        if let Some(injection) = self.injections.values().find(|i| i.verified.is_none()) {
+        if let Some(injection) = self.injections.values().find(|i| i.verified.is_none() && !i.left_out) {
             let name = &self.program.nodes[injection.node].name;
             return (Verdict::Inconclusive, format!("{name} on {} ended before its effect could be verified", injection.label));
         }
-        (Verdict::Held, "every expectation held while the faults were in force and after they were gone".into())
+        let without = self.injections.values().filter(|i| i.left_out).count();
+        let but = if without == 0 { String::new() } else { format!("; {without} of {} targets were left out", self.injections.len()) };
+        (Verdict::Held, format!("every expectation held while the faults were in force and after they were gone{but}"))
     }
 
     fn decide_not_recovered(&self) -> (Verdict, String) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use squall_engine::{Command, Phase, Program, State};
+use squall_engine::{Command, InjectionState, Phase, Program, State};
 use squall_model::{Event, Experiment, InjectionId, Measured, Record, RevertedBy, TargetRef, Timer, Value, Verdict};
 
 use crate::kinds::registry;
@@ -29,6 +29,9 @@ fn step(c: &mut Choices, depth: usize) -> Json {
     let mut step = match c.below(if depth == 0 { 5 } else { 7 }) {
         0..=2 => {
             let mut fault = json!({ "fault": "test.lasting", "target": { "thing": {} } });
+            if c.one_in(3) {
+                fault["quorum"] = if c.one_in(2) { json!({ "count": 1 }) } else { json!({ "percent": "50%" }) };
+            }
             if !c.one_in(4) {
                 fault["for"] = json!(format!("{}ms", 1 + c.below(8)));
                 if c.one_in(4) {
@@ -265,7 +268,8 @@ fn fingerprint(state: &State) -> String {
     )
 }
 
-fn run(bytes: &[u8]) -> (Verdict, usize) {
+/// The verdict, how many injections there were, and whether it held without some of its targets.
+fn run(bytes: &[u8]) -> (Verdict, usize, bool) {
     let mut c = Choices { bytes: bytes.iter() };
     let program = Arc::new(Program::compile(&experiment(&mut c), &registry()).expect("a good program"));
     let cut = c.below(200);
@@ -314,7 +318,12 @@ fn run(bytes: &[u8]) -> (Verdict, usize) {
         assert!(reason.contains("could not be reverted"), "{reason}");
     }
     if verdict == Verdict::Held {
-        assert!(world.state.injections.values().all(|i| i.reverted.is_some() && i.verified.as_ref().is_some_and(|v| v.0)));
+        let seen = |i: &InjectionState| i.reverted.is_some() && i.verified.as_ref().is_some_and(|v| v.0);
+        assert!(world.state.injections.values().all(|i| if i.left_out { i.settled() } else { seen(i) }));
+        // Whatever was left out, some of each step's targets were under its fault.
+        for out in world.state.injections.values().filter(|i| i.left_out) {
+            assert!(world.state.injections.values().any(|i| i.node == out.node && !i.left_out && seen(i)));
+        }
     }
     if verdict == Verdict::Unsteady {
         assert!(world.state.injections.is_empty());
@@ -324,7 +333,8 @@ fn run(bytes: &[u8]) -> (Verdict, usize) {
         assert_eq!(fingerprint(&again), before, "replay of a prefix gives the same state");
     }
     assert_eq!(fingerprint(&State::replay(program, &world.records)), fingerprint(&world.state));
-    (verdict, world.state.injections.len())
+    let without = verdict == Verdict::Held && world.state.injections.values().any(|i| i.left_out);
+    (verdict, world.state.injections.len(), without)
 }
 
 /// The plain course of things, when the choices are used up: everything that was asked for is answered, in turn.
@@ -372,6 +382,7 @@ proptest! {
 /// A generator that never gets far would make the property above true for nothing.
 #[test]
 fn the_generated_runs_reach_every_verdict() {
+    let mut held_without = 0;
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     let (mut number, mut injections) = (0x9e37_79b9_7f4a_7c15_u64, 0);
     for length in (0..20_000).map(|i| i % 400) {
@@ -384,11 +395,13 @@ fn the_generated_runs_reach_every_verdict() {
                 number.to_le_bytes()[3]
             })
             .collect();
-        let (verdict, injected) = run(&bytes);
+        let (verdict, injected, without) = run(&bytes);
+        held_without += usize::from(without);
         *seen.entry(verdict.name()).or_default() += 1;
         injections += injected;
     }
-    println!("{seen:?}, {injections} injections");
+    println!("{seen:?}, {injections} injections, {held_without} held without some of their targets");
+    assert!(held_without > 20, "{held_without}");
     assert!(Verdict::ALL.iter().all(|v| seen.get(v.name()).is_some_and(|n| *n > 20)), "{seen:?}");
     assert!(injections > 5_000, "{injections}");
 }

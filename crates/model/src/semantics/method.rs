@@ -1,7 +1,7 @@
 //! Steps.
 
 use super::Checker;
-use crate::{Path, Ramp, Select, Spec, Step, Target, Time, quoted};
+use crate::{Path, Quorum, Ramp, Select, Spec, Step, Target, Time, quoted};
 
 /// More repetitions than this are a slip.
 const MOST_REPEATS: u32 = 10_000;
@@ -67,6 +67,9 @@ fn one_step(spec: &Spec, step: &Step, path: &Path, checker: &mut Checker<'_>) {
         if let Some(target) = &step.target {
             select(target, &path.key("target"), checker);
         }
+        if let Some(quorum) = step.quorum {
+            check_quorum(quorum, step.target.as_ref(), &path.key("quorum"), checker);
+        }
     }
     checker.positive(&path.key("wait"), step.wait, "10s");
     if let Some(after) = step.after {
@@ -112,6 +115,7 @@ fn foreign_fields(step: &Step, kind: &str, path: &Path, checker: &mut Checker<'_
         ("with", step.with.is_some()),
         ("for", step.duration.is_some()),
         ("ramp", step.ramp.is_some()),
+        ("quorum", step.quorum.is_some()),
         ("acceptIrreversible", step.accept_irreversible),
     ];
     for (field, _) in fields.into_iter().filter(|(_, given)| *given) {
@@ -122,6 +126,28 @@ fn foreign_fields(step: &Step, kind: &str, path: &Path, checker: &mut Checker<'_
             _ => "remove it, or make it a step with `fault`".to_owned(),
         };
         checker.at_key(&path.key(field), format!("`{field}` means nothing on a `{kind}` step"), hint);
+    }
+}
+
+fn check_quorum(quorum: Quorum, target: Option<&Target>, path: &Path, checker: &mut Checker<'_>) {
+    let most = match target.map(|target| target.select) {
+        Some(Select::Count(count)) => count,
+        None | Some(Select::One | Select::Specific) => 1,
+        Some(Select::All | Select::Percent(_) | Select::RandomUpTo(_)) => u32::MAX,
+    };
+    match quorum {
+        Quorum::Count(0) => checker.at(&path.key("count"), "a step that needs none of its targets says nothing", "write at least 1"),
+        Quorum::Count(count) if count > most => {
+            checker.at(
+                &path.key("count"),
+                format!("{count} targets are more than the step has: `select` gives it {most}"),
+                "write at most as many, or `all`",
+            );
+        }
+        Quorum::Percent(percent) if percent.0 <= 0.0 || percent.0 > 100.0 => {
+            checker.at(&path.key("percent"), format!("{percent} is not within 0% and 100%"), "write a share such as `80%`");
+        }
+        Quorum::All | Quorum::Count(_) | Quorum::Percent(_) => {}
     }
 }
 
