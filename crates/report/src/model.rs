@@ -262,6 +262,9 @@ pub struct InjectionReport {
     pub error: Option<String>,
     /// Squall could not revert it within the run.
     pub stuck: bool,
+    /// The step went on without it: enough of its other targets were left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 /// What stopped the run early.
