@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use squall_api::Problem;
+use squall_store::{Document, Write};
 
 use crate::{ApiError, Json};
 
@@ -16,6 +17,19 @@ pub(crate) fn expected(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     }
     let version = text.trim_matches('"').parse().map_err(|_| Problem::bad_request("`If-Match` is not an `ETag` of this resource"))?;
     Ok(Some(version))
+}
+
+/// What a `PUT` writes: a new document, or new content for the one that is there, which has to be of the version in `If-Match`, if
+/// there is one.
+pub(crate) fn put(headers: &HeaderMap, was: Option<&Document>, kind: &str, id: &str, body: serde_json::Value) -> Result<Write, ApiError> {
+    let (expected, given) = (expected(headers)?, headers.contains_key(header::IF_MATCH));
+    let (kind, id) = (kind.to_owned(), id.to_owned());
+    match (expected, was) {
+        (Some(version), _) => Ok(Write::Replace { kind, id, version, body }),
+        (None, Some(was)) => Ok(Write::Replace { kind, id, version: was.version, body }),
+        (None, None) if given => Err(Problem::not_found(&kind, &id).into()),
+        (None, None) => Ok(Write::Create { kind, id, body }),
+    }
 }
 
 /// A body with the version of what it shows.

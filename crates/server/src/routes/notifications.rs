@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use squall_api::{Page, PageQuery, Problem, problem::FieldError};
 use squall_notify::{Channel, Delivery, DeliveryState, EventKind, Notice, Outbox, OutboxError, Sending};
-use squall_store::{Batch, Document, List, StoreError, Write};
+use squall_store::{Batch, Document, StoreError, Write};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::paging::after;
+use super::paging::{after, documents};
 use crate::auth::{Admin, Operator, Outcome, Viewer, audit};
-use crate::versions::{expected, key, tagged};
+use crate::versions::{key, put, tagged};
 use crate::{ApiError, App, Json, Query};
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -65,10 +65,7 @@ fn failed(error: OutboxError) -> ApiError {
     (status = 200, description = "Channels, by name", body = Page<ChannelView>),
 ))]
 async fn list(_: Operator, State(app): State<App>, Query(page): Query<PageQuery>) -> Result<Json<Page<ChannelView>>, ApiError> {
-    let limit = page.items();
-    let list = List { after: after(page.after.as_deref())?, limit: Some(limit + 1), ..List::default() };
-    let items = app.db.list(Outbox::CHANNEL, &list).await?.iter().map(seen).collect::<Result<Vec<_>, _>>()?;
-    Ok(Json(super::paging::of_one_more(items, limit, |one| one.name.clone())))
+    Ok(Json(documents(&app, Outbox::CHANNEL, &page, seen).await?))
 }
 
 /// See a channel
@@ -113,13 +110,8 @@ async fn save(
         return Err(Problem { errors, ..Problem::invalid("the channel cannot be used") }.into());
     }
     let body = serde_json::to_value(&channel).map_err(|e| Problem::internal(e.to_string()))?;
-    let (kind, id) = (Outbox::CHANNEL.to_owned(), name.clone());
     let was = app.db.get(Outbox::CHANNEL, &name).await?;
-    let write = match (expected(&headers)?, &was) {
-        (Some(version), _) => Write::Replace { kind, id, version, body },
-        (None, Some(was)) => Write::Replace { kind, id, version: was.version, body },
-        (None, None) => Write::Create { kind, id, body },
-    };
+    let write = put(&headers, was.as_ref(), Outbox::CHANNEL, &name, body)?;
     let detail = json!({ "new": was.is_none(), "kind": channel.kind() });
     let row = audit(&app, &caller, "channel.save", &format!("channel/{name}"), Outcome::Ok, detail);
     app.db.commit(Batch::new(vec![write, row])).await?;

@@ -7,3 +7,4 @@ mod gamedays;
 mod notifications;
 mod scheduler;
 mod team;
+mod versions;
