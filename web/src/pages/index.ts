@@ -60,5 +60,6 @@ export const PAGES: PageEntry[] = [
   { path: '/audit', load: () => import('./audit/Audit.svelte'), nav: { title: 'Audit', group: 'Govern', icon: 'audit', key: 'a', role: 'admin' } },
   { path: '/users', load: () => import('./users/Users.svelte'), nav: { title: 'Users', group: 'Govern', icon: 'user', key: 'u', role: 'admin' } },
   { path: '/tokens', load: () => import('./tokens/Tokens.svelte'), nav: { title: 'API tokens', group: 'Govern', icon: 'token', key: 't' } },
+  { path: '/reference/api', load: () => import('./api/Api.svelte'), nav: { title: 'API', group: 'Govern', icon: 'code', key: 'i' } },
   { path: '/account', load: () => import('./account/Account.svelte') },
 ];
