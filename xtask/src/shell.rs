@@ -27,7 +27,13 @@ pub fn cargo() -> Command {
 /// Runs to the end and shows the output; an error if it did not succeed.
 pub fn run(command: &mut Command) -> Result<()> {
     say(&format!("$ {}", shown(command)));
+    #[expect(clippy::disallowed_methods, reason = "how long a step takes is for people, and judged by nobody")]
+    let began = std::time::Instant::now();
     let status = command.status().with_context(|| format!("{} could not be started", shown(command)))?;
+    let took = began.elapsed().as_secs();
+    if took >= 10 {
+        say(&format!("  took {} min {} s", took / 60, took % 60));
+    }
     if !status.success() {
         bail!("{} ended with {status}", shown(command));
     }
