@@ -121,6 +121,8 @@ const look = EditorView.theme({
   '.cm-changedText': { background: 'none !important', textDecoration: 'underline', textDecorationColor: 'var(--good)' },
   '.cm-deletedChunk': { backgroundColor: 'var(--bad-soft) !important', color: 'var(--text)' },
   '.cm-deletedChunk .cm-deletedText': { background: 'none !important', textDecoration: 'line-through' },
+  // The base theme's zigzag is in few fonts.
+  '.cm-collapsedLines:before, .cm-collapsedLines:after': { content: '"…"' },
   '.cm-collapsedLines': { background: 'var(--sunken)', color: 'var(--muted)' },
 });
 
@@ -139,7 +141,7 @@ export function createEditor(options: Options): Editor {
         basics(),
         dark.of(EditorView.darkTheme.of(options.dark)),
         readonly.of(locked(options.readonly)),
-        EditorView.contentAttributes.of({ 'aria-label': options.label, spellcheck: 'false', autocapitalize: 'off' }),
+        EditorView.contentAttributes.of({ 'aria-label': options.label, spellcheck: 'false', autocapitalize: 'off', tabindex: '0' }),
         EditorView.updateListener.of((update) => {
           if (update.docChanged && !quiet) options.onchange(update.state.doc.toString());
         }),

@@ -3,7 +3,11 @@
 export const SECTIONS = [
   { title: 'Hypothesis', about: 'What stays true while something is broken, and the probes that tell.', fields: ['hypothesis'] },
   { title: 'Load', about: 'Requests that Squall itself makes while the experiment runs.', fields: ['traffic'] },
-  { title: 'Method', about: 'What is done, one step after another. Everything is put back at the end of its time box.', fields: ['method'] },
+  {
+    title: 'Method',
+    about: 'What is done, one step after another. Everything is put back at the end of its time box.',
+    fields: ['method'],
+  },
   { title: 'Guards', about: 'Conditions that stop the run and put everything back at once.', fields: ['guards'] },
   { title: 'Steady state and recovery', fields: ['steady', 'recovery', 'observe', 'timeout'], always: ['steady', 'recovery'] },
   { title: 'After it', about: 'What is done besides undoing each fault.', fields: ['rollback'] },
