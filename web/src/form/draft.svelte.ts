@@ -32,7 +32,14 @@ export class Draft {
   changed = $derived(this.text !== this.saved);
   #issues = $derived(this.schema && this.reading.errors.length === 0 ? check(this.schema, this.reading.value) : []);
   mistakes = $derived.by(() => this.#mistakes());
-  marks = $derived(this.mistakes.map(({ from, to, message, hint }): Mark => ({ from, to, severity: 'error', message: hint ? `${message}\n${hint}` : message })));
+  marks = $derived(
+    this.mistakes.map(({ from, to, message, hint }): Mark => ({
+      from,
+      to,
+      severity: 'error',
+      message: hint ? `${message}\n${hint}` : message,
+    })),
+  );
   form = $derived.by((): Form | undefined => this.#form());
   /** `metadata.name`. */
   name = $derived.by(() => {

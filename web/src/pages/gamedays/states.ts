@@ -54,7 +54,12 @@ export interface Measured {
 }
 
 /** Times count from when the fault was in force; before that, from the start of the scenario's run it is nobody's time. */
-export function measure(scenario: Scenario, mark: 'detected' | 'resolved', objective: string | null | undefined, now: number): Measured | undefined {
+export function measure(
+  scenario: Scenario,
+  mark: 'detected' | 'resolved',
+  objective: string | null | undefined,
+  now: number,
+): Measured | undefined {
   const from = scenario.faultAt ? new Date(scenario.faultAt).getTime() : undefined;
   if (from === undefined) return undefined;
   const at = scenario[mark]?.at;
@@ -78,12 +83,15 @@ export function words(entry: Entry, plan: readonly ScenarioPlan[]): { text: stri
   if ('cancelled' in what) return { text: `Called off: ${what.cancelled.reason}`, kind: 'day' };
   if ('scenarioStarted' in what) return { text: `Started: ${of(what.scenarioStarted.scenario)}`, kind: 'run' };
   if ('faultInForce' in what) return { text: `The fault is in force: ${of(what.faultInForce.scenario)}`, kind: 'run' };
-  if ('scenarioEnded' in what) return { text: `Over: ${of(what.scenarioEnded.scenario)}, ${what.scenarioEnded.verdict}. ${what.scenarioEnded.reason}`, kind: 'run' };
+  if ('scenarioEnded' in what)
+    return { text: `Over: ${of(what.scenarioEnded.scenario)}, ${what.scenarioEnded.verdict}. ${what.scenarioEnded.reason}`, kind: 'run' };
   if ('skipped' in what) return { text: `Left out: ${of(what.skipped.scenario)}. ${what.skipped.reason}`, kind: 'run' };
-  if ('marked' in what) return { text: `${what.marked.mark === 'detected' ? 'Detected' : 'Resolved'}: ${of(what.marked.scenario)}`, kind: 'mark' };
+  if ('marked' in what)
+    return { text: `${what.marked.mark === 'detected' ? 'Detected' : 'Resolved'}: ${of(what.marked.scenario)}`, kind: 'mark' };
   if ('unmarked' in what) return { text: `Taken back, ${what.unmarked.mark}: ${of(what.unmarked.scenario)}`, kind: 'mark' };
   if ('actual' in what) return { text: `What happened in ${of(what.actual.scenario)}: ${what.actual.text}`, kind: 'note' };
-  if ('note' in what) return { text: what.note.scenario == null ? what.note.text : `${of(what.note.scenario)}: ${what.note.text}`, kind: 'note' };
+  if ('note' in what)
+    return { text: what.note.scenario == null ? what.note.text : `${of(what.note.scenario)}: ${what.note.text}`, kind: 'note' };
   if ('lesson' in what) return { text: `Lesson: ${what.lesson.text}`, kind: 'note' };
   return { text: `To be done: ${what.action.text}`, kind: 'note' };
 }
