@@ -8,7 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse};
 use http::Method;
 use http_body_util::BodyExt;
-use squall_api::link::{BEAT_EVENT, Beat, COMMAND_EVENT, Command, Hello, HostReport, Message, PROTOCOL, Welcome};
+use squall_api::link::{
+    BEAT_EVENT, Beat, COMMAND_EVENT, Command, Hello, HostReport, LINKED_ALREADY, Message, PROTOCOL, SERVERS_EVENT, Welcome,
+};
 use squall_engine::Clock;
 
 use crate::executor::Executor;
@@ -20,6 +22,8 @@ use crate::tls::{Trust, joined};
 
 /// The first and the longest wait before the next try to connect; the real one is a random part of it.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// A link that was up for so long does not belong to a server that cannot stay up: the waits begin anew.
+const LASTING: Duration = Duration::from_secs(2);
 /// The same where the server refuses the agent: only a person can change that.
 const REFUSED_BACKOFF: Duration = Duration::from_secs(30);
 /// A link on which nothing comes for so many beats is dead.
@@ -41,8 +45,6 @@ pub(crate) struct Shared {
 /// Why a link ended.
 enum End {
     Failed(HttpError),
-    /// Another link leads to the same server.
-    Double,
     /// The agent has a new certificate: it is used from now on.
     Renewed,
 }
@@ -64,7 +66,10 @@ pub(crate) async fn keep(shared: Arc<Shared>, url: String, outbox: Arc<Outbox>) 
         outbox.take_back();
         let most = match end {
             End::Renewed => continue,
-            End::Double => REFUSED_BACKOFF,
+            End::Failed(HttpError::Refused { status, refusal }) if status == LINKED_ALREADY => {
+                tracing::debug!(url, %refusal, "one link to a server is enough");
+                REFUSED_BACKOFF
+            }
             End::Failed(HttpError::Refused { status, refusal }) if status == 409 => {
                 tracing::debug!(url, %refusal, "the session is over");
                 BACKOFF.0
@@ -76,7 +81,7 @@ pub(crate) async fn keep(shared: Arc<Shared>, url: String, outbox: Arc<Outbox>) 
             End::Failed(error) => {
                 tracing::warn!(url, %error, "no link to the server; trying again");
                 // One that was up for a while begins anew.
-                wait = if clock.now() > began + BACKOFF.1 { BACKOFF.0 } else { (wait * 2).min(BACKOFF.1) };
+                wait = if clock.now() > began + LASTING { BACKOFF.0 } else { (wait * 2).min(BACKOFF.1) };
                 wait
             }
         };
@@ -140,11 +145,11 @@ async fn linked(shared: &Arc<Shared>, url: &str, outbox: &Arc<Outbox>) -> Result
         squall: env!("CARGO_PKG_VERSION").to_owned(),
         host: shared.report(),
         outstanding: shared.executor.outstanding(),
+        linked: shared.up().iter().filter(|(_, by)| *by != url).map(|(server, _)| server.clone()).collect(),
     };
     let welcome: Welcome = connection.exchange("/agent/v1/hello", &hello).await?;
-    if *shared.up().entry(welcome.server.clone()).or_insert_with(|| url.to_owned()) != url {
-        return Err(End::Double);
-    }
+    // The server sees no other link of this agent: if there is one to it, it is dead, and finds that out by itself.
+    shared.up().insert(welcome.server.clone(), url.to_owned());
     let response = connection.send(Method::GET, "/agent/v1/link", &welcome.session, Vec::new()).await?;
     shared.learn(&welcome.servers);
     tracing::info!(url, server = welcome.server, "linked");
@@ -217,6 +222,7 @@ impl Link<'_> {
                 let Command { id, request } = serde_json::from_str(&event.data).map_err(broken)?;
                 self.shared.executor.take(&self.welcome.server, id, request, self.outbox);
             }
+            SERVERS_EVENT => self.shared.learn(&serde_json::from_str::<Vec<String>>(&event.data).map_err(broken)?),
             // Of a server that knows more than this agent: both speak the same version, so it can do without.
             _ => {}
         }

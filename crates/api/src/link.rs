@@ -2,8 +2,8 @@
 //!
 //! The agent dials out, and says [`Hello`] (`POST /agent/v1/hello`); the server answers [`Welcome`] with a session, which every later
 //! request carries as its header [`SESSION_HEADER`]. Under it the agent keeps one `GET /agent/v1/link` open, on which the server sends
-//! server-sent events, [`Command`]s ([`COMMAND_EVENT`]) and [`Beat`]s ([`BEAT_EVENT`]), `data:` being JSON; and POSTs [`Message`]s,
-//! one JSON document a line, to `/agent/v1/messages`. An error's body is a [`Refusal`].
+//! server-sent events, [`Command`]s ([`COMMAND_EVENT`]), [`Beat`]s ([`BEAT_EVENT`]) and the URLs of all servers ([`SERVERS_EVENT`]), `data:`
+//! being JSON; and POSTs [`Message`]s, one JSON document a line, to `/agent/v1/messages`. An error's body is a [`Refusal`].
 //!
 //! # Leases
 //! What an agent injects is on loan. Every [`Beat`] names the runs that the server still drives; a run that a beat of its server leaves
@@ -41,6 +41,10 @@ pub const SESSION_HEADER: &str = "squall-session";
 pub const COMMAND_EVENT: &str = "command";
 /// The name of the server-sent event that is a [`Beat`].
 pub const BEAT_EVENT: &str = "beat";
+/// The name of the server-sent event that tells the agent URLs of every server, as in [`Welcome::servers`], when they have changed.
+pub const SERVERS_EVENT: &str = "servers";
+/// The status of the refusal of a [`Hello`] of an agent that has a link to this server already, by another URL.
+pub const LINKED_ALREADY: u16 = 421;
 
 /// What an agent says first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +58,9 @@ pub struct Hello {
     pub host: HostReport,
     /// Injections that are in force, or could not be put back.
     pub outstanding: Vec<Outstanding>,
+    /// Ids of the servers to which it has a link by another URL than this one. A server that is among them, and sees that link too, refuses
+    /// with [`LINKED_ALREADY`]: two URLs may lead to one server.
+    pub linked: Vec<String>,
 }
 
 /// What an agent knows of its host.

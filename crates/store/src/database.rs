@@ -60,7 +60,7 @@ pub trait Database: Send + Sync {
     /// is how a trail is found whose end was cut off, or that was written anew as a whole.
     fn audit_verify<'a>(&'a self, kept: Option<&'a AuditHead>) -> BoxFuture<'a, Result<AuditHead, AuditError>>;
 
-    /// Makes a run known. Its records follow, `Started` first.
+    /// Makes a run known, with its first records. The others follow.
     fn begin(&self, run: BeginRun) -> BoxFuture<'_, Result<(), CommitError>>;
 
     /// Adds records to a run, all or none of them. They must follow on what is there (`seq` without gaps). With `sync` they,
@@ -292,6 +292,8 @@ pub struct BeginRun {
     pub labels: BTreeMap<String, String>,
     /// What the server wants to know of it beside its journal, as the schedule that started it. `Json::Null`: nothing.
     pub extra: Json,
+    /// Its first records, `Started` before all: whoever finds the run finds them, however sudden the end of the server was. None: they follow.
+    pub records: Vec<Record>,
     /// Refuse it when this lease has been taken by another or given back.
     pub fence: Option<Fence>,
 }

@@ -11,6 +11,7 @@ use squall_engine::{BoxFuture, Clock};
 use squall_model::{Record, RunId};
 use tokio::sync::broadcast;
 
+use crate::summary::check_order;
 use crate::audit::{AuditError, AuditFilter, AuditHead, AuditRow, Link, Verifier};
 use crate::database::check_key;
 use crate::{
@@ -89,7 +90,9 @@ impl MemoryDatabase {
     fn begin_now(&self, run: BeginRun) -> Result<(), CommitError> {
         let mut state = self.state();
         state.check_fence(run.fence.as_ref())?;
+        check_order(&run.started.run, 0, &run.records)?;
         RunStore::begin(&self.runs, &run.started, &run.labels)?;
+        RunStore::append(&self.runs, &run.started.run, &run.records, false)?;
         let id = run.started.run;
         state.extras.insert(id.clone(), run.extra);
         self.tell(Change::Run(id));

@@ -172,7 +172,8 @@ impl Database for SqliteDatabase {
         let changes = vec![Change::Run(run.started.run.clone())];
         Box::pin(self.writer.submit(true, changes, move |c| {
             leases::check(c, run.fence.as_ref())?;
-            Ok(journal::insert_run(c, &run.started, &run.labels, &run.extra).map(drop)?)
+            journal::insert_run(c, &run.started, &run.labels, &run.extra)?;
+            Ok(journal::insert(c, &run.started.run, &run.records)?)
         }))
     }
 

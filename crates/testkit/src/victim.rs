@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::waiting::eventually;
 
-/// Nothing of a test lives longer than this, even if the test itself is killed.
+/// Nothing of a test lives longer than this unless it says so, even if the test itself is killed.
 const SECONDS: &str = "120";
 
 /// A process of a program that nobody else runs: a copy of `sleep` or of the shell under a name of its own, so that no
@@ -30,6 +30,12 @@ impl Victim {
     pub fn sleeper() -> Self {
         let (directory, program) = own_program("sleep");
         Self::of(start(&program, &[SECONDS]), program, directory)
+    }
+
+    /// The same for a test that takes longer: it ends by itself after so many seconds.
+    pub fn sleeper_for(seconds: u32) -> Self {
+        let (directory, program) = own_program("sleep");
+        Self::of(start(&program, &[&seconds.to_string()]), program, directory)
     }
 
     /// A shell that runs a script. `"$0"` in it is a program of its own that sleeps for `"$1"` seconds, `"$2"` the directory

@@ -15,6 +15,7 @@ mod error;
 mod host;
 mod join;
 mod listen;
+mod servers;
 mod session;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +25,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use squall_api::hosts::Host;
 use squall_api::link::{BEAT_EVERY, Outstanding};
 use squall_engine::Clock;
@@ -40,10 +40,11 @@ pub use call::StoppedHosts;
 pub use error::{CallError, FleetError};
 pub use host::LiveHost;
 
-/// The kind of the documents of servers: where agents reach each.
-const SERVER: &str = "server";
-/// A server that was not heard of for so long is not named to agents any more.
-const SERVER_GONE: Duration = Duration::from_mins(10);
+/// After a start, agents have so long to link again before what they are needed for goes on without them: their longest wait between two
+/// tries, and some.
+const SETTLES_WITHIN: Duration = Duration::from_secs(12);
+/// How often is looked whether they have.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Slow readers of events may be so many behind.
 const EVENTS: usize = 4096;
 
@@ -144,7 +145,10 @@ struct Inner {
     hosts: RwLock<Hosts>,
     frames: Mutex<beat::Frames>,
     events: broadcast::Sender<FleetEvent>,
+    /// Agent URLs of every server, this one's first.
     servers: RwLock<Vec<String>>,
+    /// When this server started.
+    opened: Duration,
     /// Hosts of a run, for those that have not joined when it begins, and to find them when it ends.
     driven: Mutex<HashMap<RunId, Vec<String>>>,
     /// Joins with one token are one after another: each writes it anew.
@@ -186,14 +190,6 @@ impl Hosts {
     }
 }
 
-/// A server, as the others know it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ServerDocument {
-    url: String,
-    seen: Timestamp,
-}
-
 impl Fleet {
     /// Reads the hosts and the authority from the database, or makes the authority, and begins to beat.
     pub async fn open(db: Arc<dyn Database>, config: FleetConfig) -> Result<Self, FleetError> {
@@ -212,6 +208,7 @@ impl Fleet {
             frames: Mutex::default(),
             events: broadcast::Sender::new(EVENTS),
             servers: RwLock::new(config.urls.clone()),
+            opened: now,
             driven: Mutex::default(),
             joining: tokio::sync::Mutex::default(),
             next: AtomicU64::new(next),
@@ -258,6 +255,19 @@ impl Fleet {
         self.all().iter().filter_map(|host| host.state().live.clone()).collect()
     }
 
+    /// Whether every host is linked to this server, or it has been up for so long that those that are there are. Right after a start, one
+    /// that is missing says nothing.
+    pub fn has_settled(&self) -> bool {
+        self.now() >= self.0.opened + SETTLES_WITHIN || self.all().iter().all(|host| host.state().live.is_some())
+    }
+
+    /// Ready when it has.
+    pub async fn settled(&self) {
+        while !self.has_settled() {
+            self.0.config.clock.sleep_until(self.now() + LOOK_EVERY).await;
+        }
+    }
+
     /// From now on beats to these hosts name the run: their leases of it are renewed. To be said before anything is injected for it.
     pub fn drive(&self, run: RunId, hosts: impl IntoIterator<Item = String>) {
         let hosts: Vec<String> = hosts.into_iter().collect();
@@ -302,10 +312,6 @@ impl Fleet {
 
     fn next_id(&self) -> u64 {
         self.0.next.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn servers(&self) -> Vec<String> {
-        self.0.servers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn load_all(&self) -> Result<(), FleetError> {
@@ -375,28 +381,6 @@ impl Fleet {
         Err(FleetError::Invalid(format!("host `{name}` is changed all the time")))
     }
 
-    /// Says in the database where agents reach this server, and looks where they reach the others.
-    async fn register(&self) {
-        let (config, now) = (&self.0.config, self.wall());
-        let mut urls = config.urls.clone();
-        if let Some(url) = urls.first()
-            && let Ok(body) = serde_json::to_value(ServerDocument { url: url.clone(), seen: now })
-        {
-            let put = Write::Put { kind: SERVER.into(), id: config.server.clone(), body };
-            if let Err(error) = self.0.db.commit(Batch::new(vec![put]).unsynced()).await {
-                tracing::warn!(%error, "where this server is could not be written");
-            }
-        }
-        let gone = now.checked_sub(SERVER_GONE).unwrap_or(Timestamp::MIN);
-        for document in self.0.db.list(SERVER, &List::default()).await.unwrap_or_default() {
-            let other = document.decode::<ServerDocument>().ok().filter(|other| document.id != config.server && other.seen > gone);
-            urls.extend(other.map(|other| other.url).filter(|url| !config.urls.contains(url)));
-        }
-        // A server of several URLs is one server: agents need just one of them.
-        urls.splice(0..config.urls.len(), config.urls.first().cloned());
-        *self.0.servers.write().unwrap_or_else(PoisonError::into_inner) = urls;
-    }
-
     /// Makes the server's certificate anew in time.
     fn look_at_own_certificate(&self) {
         let mut tls = self.0.tls.write().unwrap_or_else(PoisonError::into_inner);
@@ -418,12 +402,15 @@ async fn follow(fleet: std::sync::Weak<Inner>, mut changes: Changes) {
         let fleet = Fleet(inner);
         let loaded = match change {
             Change::Document { kind, id } if kind == HOST => fleet.load_host(&id).await,
-            Change::Document { kind, .. } if kind == SERVER => continue,
-            Change::Missed => fleet.load_all().await,
+            Change::Document { kind, .. } if kind == servers::SERVER => fleet.look_at_servers().await,
+            Change::Missed => match fleet.load_all().await {
+                Ok(()) => fleet.look_at_servers().await,
+                failed => failed,
+            },
             Change::Document { .. } | Change::Run(_) => continue,
         };
         if let Err(error) = loaded {
-            tracing::warn!(%error, "what was changed of a host could not be read");
+            tracing::warn!(%error, "what was changed of hosts or servers could not be read");
         }
     }
 }

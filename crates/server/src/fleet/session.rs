@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use squall_api::link::{Hello, HostReport, Message, PROTOCOL, Welcome};
+use squall_api::link::{Hello, HostReport, LINKED_ALREADY, Message, PROTOCOL, Welcome};
 use squall_model::Time;
 use tokio::sync::mpsc;
 
@@ -26,6 +26,9 @@ impl Fleet {
         }
         if hello.host.name != host.name {
             return Err(deny(403, format!("the certificate is of `{}`, and not of `{}`", host.name, hello.host.name), None));
+        }
+        if hello.linked.contains(&self.0.config.server) && host.state().live.is_some() {
+            return Err(deny(LINKED_ALREADY, "another URL leads to this server, too, and the agent is linked by that one", None));
         }
         let report = Arc::new(hello.host);
         self.keep_report(&host.name, &hello.squall, &report).await?;
@@ -85,6 +88,8 @@ impl Fleet {
                 live.link = Some(link.clone());
             }
             self.send_beat(&state);
+            // They may have changed since its hello.
+            state.send(self.servers_frame());
             state.up(&host.name, link, report);
             outstanding
         };

@@ -21,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::{Operator, Outcome, Viewer, audit};
+use crate::runs::Wish;
 use crate::{ApiError, App, Json, Query};
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -284,7 +285,7 @@ fn script_hash(script: &str) -> String {
 #[utoipa::path(post, path = "/runs/{run}/stop", tag = "runs", params(("run" = String, Path, description = "Its id")), request_body = Option<Stop>, responses(
     (status = 202, description = "It was asked to stop", body = Run),
     (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It is over, or another server drives it", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is over", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn stop(
     Operator(caller): Operator,
@@ -296,7 +297,8 @@ async fn stop(
     let stored = known(&app, &run).await?;
     let reason = body.and_then(|Json(stop)| stop.reason);
     let by = reason.as_ref().map_or_else(|| caller.name.clone(), |reason| format!("{} ({reason})", caller.name));
-    asked(&run, &stored, app.runs.stop(&run, &by))?;
+    goes_on(&run, &stored)?;
+    app.runs.ask(&run, Wish::Stop, &by).await?;
     let row = audit(&app, &caller, "run.stop", &format!("run/{run}"), Outcome::Ok, json!({ "reason": reason }));
     app.db.commit(squall_store::Batch::new(vec![row])).await?;
     Ok((StatusCode::ACCEPTED, Json(seen(stored))).into_response())
@@ -306,25 +308,22 @@ async fn stop(
 #[utoipa::path(post, path = "/runs/{run}/continue", tag = "runs", params(("run" = String, Path, description = "Its id")), responses(
     (status = 202, description = "It was told", body = Run),
     (status = 404, description = "There is no such run", body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "It is over, or another server drives it", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "It is over", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn go_on(Operator(caller): Operator, State(app): State<App>, Path(run): Path<String>) -> Result<Response, ApiError> {
     let run = id(&run)?;
     let stored = known(&app, &run).await?;
-    asked(&run, &stored, app.runs.go_on(&run, &caller.name))?;
+    goes_on(&run, &stored)?;
+    app.runs.ask(&run, Wish::Continue, &caller.name).await?;
     let row = audit(&app, &caller, "run.continue", &format!("run/{run}"), Outcome::Ok, serde_json::Value::Null);
     app.db.commit(squall_store::Batch::new(vec![row])).await?;
     Ok((StatusCode::ACCEPTED, Json(seen(stored))).into_response())
 }
 
-fn asked(run: &RunId, stored: &StoredRun, was: bool) -> Result<(), ApiError> {
-    if was {
-        return Ok(());
+/// Nothing can be asked of a run that is over.
+fn goes_on(run: &RunId, stored: &StoredRun) -> Result<(), ApiError> {
+    match stored.summary.verdict {
+        Some(verdict) => Err(Problem::conflict(format!("run {run} is over: {}", verdict.name())).into()),
+        None => Ok(()),
     }
-    if let Some(verdict) = stored.summary.verdict {
-        return Err(Problem::conflict(format!("run {run} is over: {}", verdict.name())).into());
-    }
-    let other = stored.extra["server"].as_str().unwrap_or("another server");
-    let hint = "ask that server; the emergency stop reaches every one";
-    Err(Problem::conflict(format!("run {run} is driven by {other}")).hint(hint).into())
 }

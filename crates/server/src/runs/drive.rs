@@ -49,6 +49,7 @@ impl Runs {
                 fence: fence.clone(),
                 extra: serde_json::json!({ "server": inner.server, "lease": request.lease, "cause": request.cause }),
                 written,
+                beginning: None,
             }),
             clock: inner.kinds.clock.clone(),
             traffic: (inner.kinds.traffic)(),

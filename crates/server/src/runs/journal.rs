@@ -19,6 +19,9 @@ pub(super) struct DatabaseJournal {
     pub extra: serde_json::Value,
     /// The number of the next record, for those who follow the run.
     pub written: watch::Sender<u64>,
+    /// What the run is made known with, until its first records are there: then all of it is written at once, so that nobody finds a run
+    /// of which nothing is known.
+    pub beginning: Option<BeginRun>,
 }
 
 impl DatabaseJournal {
@@ -37,15 +40,22 @@ impl DatabaseJournal {
 
 impl Journal for DatabaseJournal {
     fn begin(&mut self, started: &Started, labels: &BTreeMap<String, String>) -> Result<(), JournalError> {
-        let begin =
-            BeginRun { started: started.clone(), labels: labels.clone(), extra: self.extra.clone(), fence: Some(self.fence.clone()) };
-        let db = self.db.clone();
-        self.wait(async move { db.begin(begin).await })
+        self.beginning = Some(BeginRun {
+            started: started.clone(),
+            labels: labels.clone(),
+            extra: self.extra.clone(),
+            records: Vec::new(),
+            fence: Some(self.fence.clone()),
+        });
+        Ok(())
     }
 
     fn append(&mut self, run: &RunId, records: &[Record], sync: bool) -> Result<(), JournalError> {
         let (db, fence, run, batch) = (self.db.clone(), self.fence.clone(), run.clone(), records.to_vec());
-        self.wait(async move { db.append(&run, &batch, sync, Some(&fence)).await })?;
+        match self.beginning.take() {
+            Some(begin) => self.wait(async move { db.begin(BeginRun { records: batch, ..begin }).await })?,
+            None => self.wait(async move { db.append(&run, &batch, sync, Some(&fence)).await })?,
+        }
         if let Some(last) = records.last() {
             self.written.send_replace(last.seq + 1);
         }

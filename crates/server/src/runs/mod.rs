@@ -4,11 +4,13 @@
 //! - `drive.rs`: one run from its start to its end, on a thread of its own.
 //! - `takeover.rs`: runs whose server is gone: what they had in force is put back, and they are ended.
 //! - `journal.rs`: the journal in the server's database.
+//! - `wishes.rs`: what is asked of a run that another server drives.
 
 mod drive;
 mod journal;
 mod remote;
 mod takeover;
+mod wishes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicUsize;
@@ -23,6 +25,7 @@ use squall_model::{Experiment, RollbackAction, RunId, Time, Verdict};
 use squall_store::{Database, Fence, Write};
 use squall_undo::StateDir;
 use tokio::sync::{broadcast, mpsc, watch};
+pub use wishes::Wish;
 
 use crate::auth::Caller;
 use crate::error::unusable;
@@ -342,11 +345,6 @@ impl Runs {
     /// Asks a run of this server to stop and revert. False where it is not one of its own.
     pub fn stop(&self, run: &RunId, by: &str) -> bool {
         self.live().get(run).is_some_and(|live| live.control.send(Control::Stop(by.to_owned())).is_ok())
-    }
-
-    /// Says that a suspended run may go on. False where it is not one of its own.
-    pub fn go_on(&self, run: &RunId, by: &str) -> bool {
-        self.live().get(run).is_some_and(|live| live.control.send(Control::Continue(by.to_owned())).is_ok())
     }
 
     /// Stops every run of this server and waits for their ends; how many have not ended in time. For a server that is stopping.

@@ -231,6 +231,8 @@ struct Kind {
 
 impl Kind {
     async fn find(&self, hosts: Option<&HostSelector>, selector: &Json) -> Result<Vec<Target>, FindError> {
+        // Right after this server's start, hosts may be on their way.
+        self.remote.fleet.settled().await;
         let chosen = chosen(&self.remote, hosts)?;
         let ask = |(host, labels): Labelled| async move {
             let request = Request::Find { kind: self.kind.meta().name.to_owned(), selector: selector.clone(), except: None };

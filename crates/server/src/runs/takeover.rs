@@ -4,35 +4,68 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use jiff::Timestamp;
 use squall_api::link::{DEFAULT_LEASE, Request};
 use squall_engine::{Program, State};
 use squall_model::{Event, InjectionId, Record, RevertedBy, RunId, Verdict};
-use squall_store::{Fence, Filter};
+use squall_store::{Fence, Filter, LeaseError};
+use tokio::task::JoinSet;
 
 use super::remote::RemoteUndo;
-use super::{KEEP_EVERY, ONCE, RUN_LEASE, RunEvent, Runs, STOP, lease_of};
+use super::{KEEP_EVERY, ONCE, RUN_LEASE, RunEvent, Runs, STOP, lease_of, wishes};
 use crate::ApiError;
 
 /// Records that are read at a time.
 const PAGE: usize = 1000;
+/// Injections of one run that are put back at the same time.
+const AT_ONCE: usize = 64;
+/// How long a host may take to close a run.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// Abandoned runs that are being ended.
+#[derive(Default)]
+struct TakeOvers {
+    runs: BTreeSet<RunId>,
+    tasks: JoinSet<RunId>,
+}
+
+impl TakeOvers {
+    /// Ready when one is over. Never, where there is none.
+    async fn one_is_over(&mut self) {
+        match self.tasks.join_next().await {
+            Some(Ok(run)) => _ = self.runs.remove(&run),
+            // One that failed altogether is not known by name: all that go on are still fenced by their leases.
+            Some(Err(_)) if self.tasks.is_empty() => self.runs.clear(),
+            Some(Err(_)) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
 
 impl Runs {
-    /// Renews leases, takes over what is abandoned, and obeys the stop of other servers. Runs until it is dropped.
+    /// Renews leases, takes over what is abandoned, and does what other servers were asked. Runs until it is dropped.
     pub async fn keep(self) {
         let mut changes = self.0.db.watch();
+        let mut taken = TakeOvers::default();
         loop {
             self.renew().await;
-            if let Err(error) = self.take_over_abandoned().await {
+            if let Err(error) = self.take_over_abandoned(&mut taken).await {
                 tracing::warn!(error = %error.0, "abandoned runs could not be looked for");
             }
+            self.look_at_wishes().await;
             let next = self.0.kinds.clock.now() + KEEP_EVERY;
             loop {
                 tokio::select! {
                     () = self.0.kinds.clock.sleep_until(next) => break,
+                    () = taken.one_is_over() => {}
                     change = changes.next() => match change {
                         Some(squall_store::Change::Document { kind, id }) if kind == STOP.0 => self.obey(&id).await,
-                        Some(squall_store::Change::Missed) => self.obey(STOP.1).await,
+                        Some(squall_store::Change::Document { kind, id }) if kind == wishes::WISH => self.look_at_wish(&id).await,
+                        Some(squall_store::Change::Missed) => {
+                            self.obey(STOP.1).await;
+                            self.look_at_wishes().await;
+                        }
                         Some(_) => {}
                         None => break self.0.kinds.clock.sleep_until(next).await,
                     }
@@ -59,53 +92,87 @@ impl Runs {
         self.0.db.run(run).await.ok()?.summary.started.parse().ok()
     }
 
-    /// Every run without an end whose lease nobody holds any more.
-    async fn take_over_abandoned(&self) -> Result<(), ApiError> {
+    /// Every run without an end whose lease nobody holds any more. Ending them may take as long as their hosts are away, and the leases of
+    /// this server's own runs do not wait for that.
+    async fn take_over_abandoned(&self, taken: &mut TakeOvers) -> Result<(), ApiError> {
         let filter = Filter { unfinished: true, ..Filter::default() };
         for run in self.0.db.runs(&filter, None).await? {
             // What `squall run` left in the same database is for `squall recover`.
             let lease = run.extra["lease"].as_str().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_LEASE);
             let (id, ours) = (run.summary.run, run.extra.get("server").is_some());
-            if !ours || self.live().contains_key(&id) {
+            if !ours || self.live().contains_key(&id) || taken.runs.contains(&id) {
                 continue;
             }
             if let Some(fence) = self.0.db.acquire(&lease_of(&id), &self.0.server, RUN_LEASE).await? {
-                self.end_abandoned(&id, &fence, lease.std()).await?;
-                self.0.db.release(&fence).await?;
+                taken.runs.insert(id.clone());
+                taken.tasks.spawn(self.clone().take_over(id, fence, lease.std()));
             }
         }
         Ok(())
+    }
+
+    /// Ends a run while its lease is kept.
+    async fn take_over(self, run: RunId, fence: Fence, lease: Duration) -> RunId {
+        let clock = &self.0.kinds.clock;
+        let kept = async {
+            loop {
+                clock.sleep_until(clock.now() + KEEP_EVERY).await;
+                if let Err(error @ LeaseError::Lost(_)) = self.0.db.renew(&fence, RUN_LEASE).await {
+                    return error.to_string();
+                }
+            }
+        };
+        tokio::select! {
+            ended = self.end_abandoned(&run, &fence, lease) => {
+                if let Err(error) = ended {
+                    tracing::warn!(%run, error = %error.0, "an abandoned run is not ended yet");
+                }
+                if let Err(error) = self.0.db.release(&fence).await {
+                    tracing::warn!(%run, %error, "the run's lease lapses by itself");
+                }
+            }
+            error = kept => tracing::warn!(%run, error, "another server ends the run"),
+        }
+        run
     }
 
     /// Has put back what is in force, and writes the end.
     async fn end_abandoned(&self, run: &RunId, fence: &Fence, lease: Duration) -> Result<(), ApiError> {
         let records = self.records(run).await?;
         let Some(Event::Started(started)) = records.first().map(|record| &record.event) else { return Ok(()) };
+        if records.iter().any(|record| matches!(record.event, Event::Ended { .. })) {
+            // Its server has ended it just before its lease was free.
+            return Ok(());
+        }
         let at = records.last().map_or(0, |last| last.at);
         let mut writer = Writer { runs: self, run, fence, seq: records.len() as u64, at };
         let text = format!("server {} took over, as {} was gone", self.0.server, started.host);
+        tracing::warn!(%run, "{text}");
         writer.write(Event::Noted { text: text.clone() }).await?;
-        let mut stuck = Vec::new();
-        for (injection, host) in outstanding(&records) {
+        let revert = |(injection, host): (InjectionId, String)| async move {
             let undo = RemoteUndo { host, run: run.clone(), injection };
-            self.0
-                .db
-                .renew(fence, RUN_LEASE + lease + Duration::from_mins(1))
-                .await
-                .map_err(|e| squall_api::Problem::unavailable(e.to_string()))?;
-            let event = match undo.revert(&self.0.fleet, lease).await {
-                Ok(how) => Event::Reverted { injection, by: RevertedBy::Recover, how },
-                Err(error) => {
-                    stuck.push(format!("injection {injection}: {error}"));
-                    Event::RevertFailed { injection, error }
-                }
-            };
-            writer.write(event).await?;
+            (injection, undo.revert(&self.0.fleet, lease).await)
+        };
+        let mut reverts = futures_util::stream::iter(outstanding(&records)).map(revert).buffer_unordered(AT_ONCE);
+        let mut stuck = Vec::new();
+        while let Some((injection, reverted)) = reverts.next().await {
+            writer
+                .write(match reverted {
+                    Ok(how) => Event::Reverted { injection, by: RevertedBy::Recover, how },
+                    Err(error) => {
+                        stuck.push(format!("injection {injection}: {error}"));
+                        Event::RevertFailed { injection, error }
+                    }
+                })
+                .await?;
         }
+        drop(reverts);
         let hosts: BTreeSet<String> = touched(&records).map(|(_, host)| host).collect();
-        for host in hosts {
-            let _ = self.0.fleet.call(&host, Request::Close { run: run.clone() }, Duration::from_secs(10)).await;
-        }
+        let close = |host: String| async move {
+            // One that cannot be reached closes the run by itself.
+            let _ = self.0.fleet.call(&host, Request::Close { run: run.clone() }, CLOSE).await;
+        };
+        futures_util::future::join_all(hosts.into_iter().map(close)).await;
         let (verdict, reason) = if stuck.is_empty() {
             (Verdict::Aborted, format!("{text}; everything was put back"))
         } else {

@@ -92,9 +92,7 @@ impl Scheduler {
         for run in &pending.replaces {
             if self.goes_on(run).await? {
                 over = false;
-                if !self.0.launcher.stop(run, &pending.by) {
-                    tracing::info!(%run, of = pending.by, "another server drives the run that is to be replaced");
-                }
+                self.0.launcher.stop(run, &pending.by).await?;
             }
         }
         Ok(over)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use squall_api::Problem;
 use squall_engine::BoxFuture;
 use squall_model::RunId;
 use squall_schedule::Candidate;
@@ -10,7 +11,7 @@ use squall_store::Fence;
 use super::{Began, Launcher, Pending};
 use crate::ApiError;
 use crate::fleet::Fleet;
-use crate::runs::Runs;
+use crate::runs::{Runs, Wish};
 
 /// How long the first event of a run is waited for.
 const FIRST_EVENT: Duration = Duration::from_secs(10);
@@ -35,6 +36,10 @@ impl Launcher for RunsLauncher {
 
     fn start<'a>(&'a self, run: &'a RunId, fence: Fence, wanted: &'a Pending) -> BoxFuture<'a, Result<Began, ApiError>> {
         Box::pin(async move {
+            if !self.fleet.has_settled() {
+                // Hosts that are missing now may be on their way.
+                return Err(Problem::unavailable("this server has just started, and not all hosts are linked again").into());
+            }
             let request = self.runs.read(&wanted.new, wanted.by.as_str(), wanted.cause.clone()).await?;
             self.runs.start_as(run, fence, request).await?;
             let Some(mut written) = self.runs.written(run) else { return Ok(Began::NotYet) };
@@ -43,12 +48,15 @@ impl Launcher for RunsLauncher {
         })
     }
 
-    fn stop(&self, run: &RunId, by: &str) -> bool {
-        self.runs.stop(run, by)
+    fn stop<'a>(&'a self, run: &'a RunId, by: &'a str) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(self.runs.ask(run, Wish::Stop, by))
     }
 
-    fn hosts(&self) -> Vec<Candidate> {
+    fn hosts(&self) -> Option<Vec<Candidate>> {
+        if !self.fleet.has_settled() {
+            return None;
+        }
         let candidate = |host: std::sync::Arc<crate::fleet::LiveHost>| Candidate { id: host.name.clone(), labels: host.labels.clone() };
-        self.fleet.connected().into_iter().map(candidate).collect()
+        Some(self.fleet.connected().into_iter().map(candidate).collect())
     }
 }

@@ -56,10 +56,10 @@ pub trait Launcher: Send + Sync + 'static {
     fn new_run(&self) -> RunId;
     /// Begins a run, whose lease is the fence's.
     fn start<'a>(&'a self, run: &'a RunId, fence: Fence, wanted: &'a Pending) -> BoxFuture<'a, Result<Began, ApiError>>;
-    /// Asks a run to stop. False where this server does not drive it.
-    fn stop(&self, run: &RunId, by: &str) -> bool;
-    /// The hosts that monkeys choose from.
-    fn hosts(&self) -> Vec<Candidate>;
+    /// Asks a run to stop, whichever server drives it.
+    fn stop<'a>(&'a self, run: &'a RunId, by: &'a str) -> BoxFuture<'a, Result<(), ApiError>>;
+    /// The hosts that monkeys choose from; none while this is not known yet, as right after the server's start.
+    fn hosts(&self) -> Option<Vec<Candidate>>;
 }
 
 /// Looks at schedules and monkeys. Cheap to clone.
@@ -139,10 +139,11 @@ impl Scheduler {
                 tracing::warn!(schedule = document.id, error = %error.0, "a schedule was not looked at");
             }
         }
-        let hosts = self.0.launcher.hosts();
-        for document in self.0.db.list(MONKEY, &all).await? {
-            if let Err(error) = self.monkey(fence, &document, &hosts).await {
-                tracing::warn!(monkey = document.id, error = %error.0, "a monkey was not looked at");
+        if let Some(hosts) = self.0.launcher.hosts() {
+            for document in self.0.db.list(MONKEY, &all).await? {
+                if let Err(error) = self.monkey(fence, &document, &hosts).await {
+                    tracing::warn!(monkey = document.id, error = %error.0, "a monkey was not looked at");
+                }
             }
         }
         let begin = |(pending, version)| -> BoxFuture<'static, ()> { Box::pin(self.clone().begin(pending, version)) };

@@ -146,7 +146,13 @@ impl Desk {
             squall: "0".into(),
         };
         let labels = BTreeMap::from([("service".to_owned(), "checkout".to_owned()), ("team".to_owned(), "payments".to_owned())]);
-        let begin = BeginRun { started: started.clone(), labels, extra: json!({ "server": "desk", "cause": cause }), fence: None };
+        let begin = BeginRun {
+            started: started.clone(),
+            labels,
+            extra: json!({ "server": "desk", "cause": cause }),
+            records: Vec::new(),
+            fence: None,
+        };
         self.db.begin(begin).await.expect("begun");
         let mut journal = Journal { desk: self, run, began: now, seq: 0, at: 0 };
         let injection = InjectionId(1);

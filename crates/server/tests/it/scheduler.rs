@@ -58,8 +58,13 @@ impl List {
             user: wanted.by.clone(),
             squall: "0".into(),
         };
-        let begin =
-            BeginRun { started: started.clone(), labels: BTreeMap::new(), extra: json!({ "server": "test" }), fence: Some(fence.clone()) };
+        let begin = BeginRun {
+            started: started.clone(),
+            labels: BTreeMap::new(),
+            extra: json!({ "server": "test" }),
+            records: Vec::new(),
+            fence: Some(fence.clone()),
+        };
         self.db.begin(begin).await?;
         self.db.append(run, &[Record { seq: 0, at: 0, event: Event::Started(Box::new(started)) }], true, Some(&fence)).await?;
         self.begun.lock().expect("mine").push((wanted.firing.clone(), run.clone(), wanted.clone()));
@@ -76,13 +81,13 @@ impl Launcher for List {
         Box::pin(self.begin(run, fence, wanted))
     }
 
-    fn stop(&self, run: &RunId, _: &str) -> bool {
+    fn stop<'a>(&'a self, run: &'a RunId, _: &'a str) -> BoxFuture<'a, Result<(), ApiError>> {
         self.stopped.lock().expect("mine").push(run.clone());
-        true
+        Box::pin(std::future::ready(Ok(())))
     }
 
-    fn hosts(&self) -> Vec<Candidate> {
-        self.hosts.clone()
+    fn hosts(&self) -> Option<Vec<Candidate>> {
+        Some(self.hosts.clone())
     }
 }
 

@@ -46,7 +46,9 @@ async fn insert_run(
 pub(super) async fn begin(client: &mut Object, run: &BeginRun, channel: &str) -> Result<(), Fault<CommitError>> {
     let transaction = begin_transaction(client, true).await?;
     leases::check(&transaction, run.fence.as_ref()).await?;
+    check_order(&run.started.run, 0, &run.records)?;
     insert_run(&transaction, &run.started, &run.labels, &run.extra).await?;
+    insert(&transaction, &run.started.run, &run.records).await?;
     notify(&transaction, channel, [Change::Run(run.started.run.clone())].into_iter()).await?;
     transaction.commit().await.map_err(Fault::Commit)
 }

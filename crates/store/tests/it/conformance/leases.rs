@@ -50,7 +50,13 @@ pub async fn who_lost_a_lease_can_write_no_more(w: &World) {
     assert!(refused(w.db.commit(Batch::new([put("a", json!("late"))]).fenced(old.clone())).await.map(drop)));
     assert!(refused(w.db.commit(Batch::new([]).fenced(old.clone())).await.map(drop)), "even nothing");
     assert!(refused(w.db.append(&run(1), &[sampled(1, 0.0)], true, Some(&old)).await));
-    let begin = BeginRun { started: started(&run(2), "two"), labels: BTreeMap::new(), extra: json!(null), fence: Some(old.clone()) };
+    let begin = BeginRun {
+        started: started(&run(2), "two"),
+        labels: BTreeMap::new(),
+        extra: json!(null),
+        records: Vec::new(),
+        fence: Some(old.clone()),
+    };
     assert!(refused(w.db.begin(begin.clone()).await));
     assert!(matches!(w.db.renew(&old, LONG).await, Err(LeaseError::Lost(_))));
     w.db.release(&old).await.expect("nothing happens");

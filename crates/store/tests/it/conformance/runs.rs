@@ -11,7 +11,7 @@ use super::World;
 use crate::sample::{ended, first, labels, run, sampled, started};
 
 async fn begin(w: &World, n: u64, experiment: &str, extra: serde_json::Value) {
-    let begin = BeginRun { started: started(&run(n), experiment), labels: labels("checkout"), extra, fence: None };
+    let begin = BeginRun { started: started(&run(n), experiment), labels: labels("checkout"), extra, records: Vec::new(), fence: None };
     w.db.begin(begin).await.expect("begun");
     w.db.append(&run(n), &[first(&run(n), experiment)], false, None).await.expect("started");
 }
@@ -37,7 +37,8 @@ pub async fn a_journal_has_no_gaps_and_no_forks(w: &World) {
     let unknown = w.db.append(&run(9), &[sampled(0, 0.0)], false, None).await;
     assert!(matches!(unknown, Err(CommitError::Store(StoreError::UnknownRun(_)))), "{unknown:?}");
     begin(w, 1, "one", json!(null)).await;
-    let again = BeginRun { started: started(&run(1), "one"), labels: BTreeMap::new(), extra: json!(null), fence: None };
+    let again =
+        BeginRun { started: started(&run(1), "one"), labels: BTreeMap::new(), extra: json!(null), records: Vec::new(), fence: None };
     assert!(matches!(w.db.begin(again).await, Err(CommitError::Store(StoreError::Begun(_)))));
     let twice = [Record { seq: 1, ..first(&run(1), "one") }];
     assert!(matches!(w.db.append(&run(1), &twice, false, None).await, Err(CommitError::Store(StoreError::Begun(_)))));
@@ -56,6 +57,15 @@ pub async fn a_journal_has_no_gaps_and_no_forks(w: &World) {
     // One that was not begun is made known by its start.
     w.db.append(&run(2), &[first(&run(2), "two"), sampled(1, 0.0)], true, None).await.expect("appended");
     assert_eq!(w.db.run(&run(2)).await.expect("known").summary.events, 2);
+    // One that was begun with its first records has them, or is not known at all.
+    let begin = |records| BeginRun { started: started(&run(3), "three"), labels: labels("search"), extra: json!(3), records, fence: None };
+    let gap = w.db.begin(begin(vec![first(&run(3), "three"), sampled(2, 0.0)])).await;
+    assert!(matches!(gap, Err(CommitError::Store(StoreError::OutOfOrder { .. }))), "{gap:?}");
+    assert!(matches!(w.db.run(&run(3)).await, Err(StoreError::UnknownRun(_))));
+    w.db.begin(begin(vec![first(&run(3), "three"), sampled(1, 0.0)])).await.expect("begun");
+    let found = w.db.run(&run(3)).await.expect("known");
+    assert_eq!((found.summary.events, found.summary.labels, found.extra), (2, labels("search"), json!(3)));
+    w.db.append(&run(3), &[sampled(2, 0.0)], true, None).await.expect("appended");
 }
 
 pub async fn runs_are_listed_in_pages_with_what_they_were_begun_with(w: &World) {
