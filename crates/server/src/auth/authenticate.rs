@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
+use futures_util::StreamExt;
 use serde_json::json;
 use squall_api::Problem;
 
-use super::{Caller, Outcome, Role, Via, address, audit, session, token};
+use super::{Caller, Outcome, Role, Via, address, audit, session, token, user};
 use crate::{ApiError, App};
 
 /// The header with a session's CSRF token, for requests that change something.
@@ -77,7 +80,7 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
     let response = match check(&identified, &request) {
         Ok(()) => {
             request.extensions_mut().insert(identified.caller);
-            next.run(request).await
+            while_it_stands(&app, &caller, next.run(request).await)
         }
         Err(error) => error.into_response(),
     };
@@ -87,6 +90,53 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
         super::audit::record(&app, row).await;
     }
     response
+}
+
+/// How often is looked whether whoever reads a stream still may.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// Ends a stream of events when its credential does: at the next look after a logout, a revocation, or a change of roles.
+fn while_it_stands(app: &App, caller: &Caller, response: Response) -> Response {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"text/event-stream")) {
+        return response;
+    }
+    let (app, caller) = (app.clone(), caller.clone());
+    let revoked = async move {
+        let clock = app.auth.inner().clock.clone();
+        loop {
+            clock.sleep_until(clock.now() + LOOK_EVERY).await;
+            match stands(&app, &caller).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // A database that is away for a moment ends nothing.
+                Err(error) => tracing::warn!(error = %error.0, "whether a stream may go on cannot be told just now"),
+            }
+        }
+    };
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(revoked)))
+}
+
+/// Whether a credential is still what it was. Unlike a request, this does not count as a sign of life of a session.
+async fn stands(app: &App, caller: &Caller) -> Result<bool, ApiError> {
+    let (owner, since, roles) = match &caller.via {
+        Via::Local => return Ok(true),
+        Via::Session { id } => match session::find(app, id).await? {
+            Some((_, record)) => (record.user, record.user_since, None),
+            None => return Ok(false),
+        },
+        Via::Token { id } => match token::find(app, id).await? {
+            Some((_, record)) if record.expires.is_none_or(|expires| expires > app.wall.now()) => {
+                (record.owner, record.owner_since, Some(record.roles))
+            }
+            _ => return Ok(false),
+        },
+    };
+    let owner = user::enabled(app, &owner).await?.filter(|(owner, _)| owner.created == since);
+    Ok(owner.is_some_and(|(_, owner)| match roles {
+        Some(roles) => token::both(&owner.roles, &roles) == caller.roles,
+        None => owner.roles == caller.roles,
+    }))
 }
 
 /// Counts a request without a valid credential.
@@ -158,7 +208,11 @@ fn check(identified: &Identified, request: &Request) -> Result<(), ApiError> {
     }
     // Whoever forgets to ask for a role on a new route has not opened it to viewers. What is their own is theirs; on a game day, a
     // participant marks and notes whatever their role is, and its routes ask for it.
-    if changes && !matches!(family, "session" | "sessions" | "tokens" | "gamedays") && !caller.may(Role::Operator) && !caller.may(Role::Approver) {
+    if changes
+        && !matches!(family, "session" | "sessions" | "tokens" | "gamedays")
+        && !caller.may(Role::Operator)
+        && !caller.may(Role::Approver)
+    {
         caller.need(Role::Operator)?;
     }
     Ok(())

@@ -1,12 +1,18 @@
 //! Signing in and staying so.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use serde_json::json;
+use squall_api::client::Credential;
 use squall_api::session::{PasswordChange, Session, Whoami};
+use squall_api::tokens::{CreatedToken, NewToken};
 use squall_api::users::{Role, User};
+use squall_engine::Clock;
+use squall_model::{Event, JOURNAL_VERSION, Record, RunId, Started};
 use squall_server::auth::{AuthConfig, prepare};
+use squall_store::BeginRun;
 
 use crate::team::{PASSWORD, Team, patient, status};
 
@@ -51,6 +57,56 @@ async fn a_session_ends_when_it_is_idle_and_after_its_time_however_busy() {
     }
     team.clock.advance(Duration::from_secs(8 * 3600 + 1));
     assert_eq!(status(client.get::<Whoami>("session").await), 401, "after seven days");
+}
+
+/// A run that goes on: somebody's journal to follow.
+async fn endless(team: &Team) -> RunId {
+    let run = RunId::new(1, 1);
+    let started = Started {
+        version: JOURNAL_VERSION,
+        run: run.clone(),
+        experiment: "endless".into(),
+        manifest: String::new(),
+        seed: 1,
+        wall: team.app.wall.now().to_string(),
+        host: "test".into(),
+        user: "admin".into(),
+        squall: "0".into(),
+    };
+    let records = vec![Record { seq: 0, at: 0, event: Event::Started(Box::new(started.clone())) }];
+    let begin = BeginRun { started, labels: BTreeMap::new(), extra: json!(null), records, fence: None };
+    team.app.db.begin(begin).await.expect("begun");
+    run
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_session_or_the_token_that_opened_it() {
+    const MOMENT: Duration = Duration::from_millis(20);
+    let team = Team::start().await;
+    let admin = team.admin().await;
+    let path = format!("runs/{}/events", endless(&team).await);
+    let token: CreatedToken = admin.post("tokens", &NewToken { name: "reads".into(), ..NewToken::default() }).await.expect("made");
+    let by_token = team.nobody().with(Credential::Token(token.secret));
+    let (other, _) = team.login("admin", PASSWORD).await.expect("signed in");
+    let mut stays = admin.events(&path, None).await.expect("followed");
+    let mut ends = [other.events(&path, None).await.expect("followed"), by_token.events(&path, None).await.expect("followed")];
+    for stream in ends.iter_mut().chain([&mut stays]) {
+        stream.next().await.expect("an event").expect("the first one");
+    }
+    other.delete("session").await.expect("signed out");
+    admin.delete(&format!("tokens/{}", token.token.id)).await.expect("revoked");
+    let revoked = team.clock.now();
+    for stream in &mut ends {
+        loop {
+            match tokio::time::timeout(MOMENT, stream.next()).await {
+                Ok(Ok(Some(event))) => panic!("{event:?}"),
+                Ok(_) => break,
+                Err(_) => team.clock.advance(Duration::from_secs(1)),
+            }
+            assert!(team.clock.now() < revoked + Duration::from_mins(1), "it goes on");
+        }
+    }
+    assert!(tokio::time::timeout(MOMENT, stays.next()).await.is_err(), "the one of another session goes on");
 }
 
 #[tokio::test]
