@@ -122,9 +122,4 @@ impl Executor {
             changed
         });
     }
-
-    /// Whether somebody at the host has asked for the end of runs of this agent, and not of the agent itself.
-    pub fn stop_was_for_runs(&self) -> bool {
-        self.all().iter().any(|run| run.stopped_here())
-    }
 }

@@ -62,6 +62,12 @@ struct Inner {
 /// The file in a run's directory that says which server asked for it.
 const MARK: &str = "server";
 
+/// Whether the run of this directory is a server's, which an agent carries out beside others. Such a run ends when the file `stop` appears
+/// in its directory; a signal would end the agent.
+pub fn is_of_a_server(run_dir: &std::path::Path) -> bool {
+    run_dir.join(MARK).exists()
+}
+
 fn refused(message: impl Into<String>, hint: impl Into<Option<String>>) -> Answer {
     Answer::Refused(Refusal { message: message.into(), hint: hint.into() })
 }

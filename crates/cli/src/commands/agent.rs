@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use squall_agent::executor::{Executor, ExecutorConfig};
+use squall_agent::executor::ExecutorConfig;
 use squall_agent::local::{self, DEFAULT_DURATION, Ground, LONGEST_DURATION, LocalApi, LocalConfig};
 use squall_agent::{Agent, AgentConfig, Trust};
 use squall_sys::BootClock;
@@ -141,7 +141,6 @@ async fn serve(config: Option<AgentConfig>, local: Option<Arc<LocalApi>>, cx: &C
         Some(config) => Some(Agent::open(config).await.map_err(|e| CliError::usage(e.to_string(), None))?),
         None => None,
     };
-    let executor = agent.as_ref().map(Agent::executor);
     if let Some(agent) = &agent {
         cx.note(format!("agent of host `{}`", agent.name()));
     }
@@ -168,7 +167,7 @@ async fn serve(config: Option<AgentConfig>, local: Option<Arc<LocalApi>>, cx: &C
     };
     let signals = async {
         let signalled = tokio::select! {
-            signalled = signals(executor) => signalled,
+            signalled = signals() => signalled,
             () = ended(ending.clone()) => Ok(()),
         };
         end.send_replace(true);
@@ -180,15 +179,12 @@ async fn serve(config: Option<AgentConfig>, local: Option<Arc<LocalApi>>, cx: &C
     Ok(left?)
 }
 
-/// Ready when a signal asks for the agent's end. `squall stop` asks for that of runs, with the same signal and a file.
-async fn signals(executor: Option<Executor>) -> std::io::Result<()> {
+/// Ready when a signal asks for the agent's end.
+async fn signals() -> std::io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => if !executor.as_ref().is_some_and(Executor::stop_was_for_runs) {
-                return Ok(());
-            },
-        }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
+    Ok(())
 }

@@ -152,11 +152,15 @@ fn read(state: &StateDir, run: &RunId) -> Result<LedgerView, CliError> {
     Ledger::read(&state.ledger(run)).map_err(|e| CliError::failed(format!("run {run} cannot be looked at: {e}"), Some(hint)))
 }
 
-/// Leaves word who asks, and sends SIGTERM to the run's process and no other.
+/// Leaves word who asks, and sends SIGTERM to the run's process and no other. An agent, which has other runs as well, looks for the word
+/// by itself.
 fn ask(state: &StateDir, run: &RunId, by: &str) -> anyhow::Result<()> {
     let view = read(state, run)?;
     if let (None, Some(header)) = (view.closed, &view.header) {
         std::fs::write(state.run_dir(run).join("stop"), by)?;
+        if squall_agent::executor::is_of_a_server(&state.run_dir(run)) {
+            return Ok(());
+        }
         header.engine.signal(Signal::TERM).map_err(|e| CliError::failed(format!("run {run} cannot be asked to stop: {e}"), None))?;
     }
     Ok(())
