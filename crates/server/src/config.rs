@@ -20,6 +20,8 @@ pub struct ServerConfig {
     pub agents: String,
     /// Where agents reach it, if that is not `https://` and `agents`.
     pub agents_url: Option<String>,
+    /// A certificate for that listener in place of one by the server's own authority: agents then join with `--ca system`.
+    pub agents_tls: Option<TlsFiles>,
     /// `sqlite`, in the state directory, or `postgres://user@host/database` for several servers.
     pub database: String,
     /// A certificate for the API and the console.
@@ -48,6 +50,7 @@ impl Default for ServerConfig {
             url: None,
             agents: "127.0.0.1:7443".to_owned(),
             agents_url: None,
+            agents_tls: None,
             database: "sqlite".to_owned(),
             tls: None,
             auth: AuthConfig::default(),

@@ -35,4 +35,4 @@ pub use error::ApiError;
 pub use extract::{Json, Query};
 pub use idempotency::{IDEMPOTENCY_KEY, forget_old};
 pub use routes::{openapi, router};
-pub use serve::{api_tls, serve};
+pub use serve::{agents_certificate, api_tls, serve};

@@ -27,13 +27,25 @@ const HEAD: usize = 32 * 1024;
 /// How long no connection is taken after one could not be: there are no descriptors left.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
+/// Chain and key, PEM, of the setting of this name.
+fn read(files: &TlsFiles, setting: &str) -> Result<(String, String), String> {
+    let read = |path: &std::path::Path, what: &str| {
+        std::fs::read_to_string(path).map_err(|e| format!("{setting}.{what}: {} cannot be read: {e}", path.display()))
+    };
+    Ok((read(&files.certificate, "certificate")?, read(&files.key, "key")?))
+}
+
+/// The certificate for the listener of agents, from its files: chain and key, PEM.
+pub fn agents_certificate(files: &TlsFiles) -> Result<(String, String), String> {
+    read(files, "agentsTls")
+}
+
 /// The configuration of TLS for the API, from its files.
 pub fn api_tls(files: &TlsFiles) -> Result<Arc<rustls::ServerConfig>, String> {
-    let read =
-        |path: &std::path::Path, what: &str| std::fs::read(path).map_err(|e| format!("tls.{what}: {} cannot be read: {e}", path.display()));
-    let (chain, key) = (read(&files.certificate, "certificate")?, read(&files.key, "key")?);
-    let chain = CertificateDer::pem_slice_iter(&chain).collect::<Result<Vec<_>, _>>().map_err(|e| format!("tls.certificate: {e}"))?;
-    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|e| format!("tls.key: {e}"))?;
+    let (chain, key) = read(files, "tls")?;
+    let chain =
+        CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(|e| format!("tls.certificate: {e}"))?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| format!("tls.key: {e}"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|e| e.to_string())?;
     let mut config = config.with_no_client_auth().with_single_cert(chain, key).map_err(|e| format!("tls: {e}"))?;

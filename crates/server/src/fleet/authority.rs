@@ -27,7 +27,7 @@ const ID: &str = "agents";
 const LIFE: Duration = Duration::from_hours(24 * 365 * 20);
 /// How long a server's own certificate is good for; it is made anew at each start, and when two thirds of this are over.
 pub(super) const SERVER_LIFE: Duration = Duration::from_hours(24 * 90);
-/// Certificates begin so much before they are made: clocks differ.
+/// Certificates begin so much before they are made, but not more than they last: clocks differ.
 const BACK_DATED: Duration = Duration::from_hours(24);
 
 /// As it is kept. Whoever can read the database can be this server: both are one secret.
@@ -167,7 +167,7 @@ fn params(name: &str, now: Timestamp, life: Duration) -> Result<(CertificatePara
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    params.not_before = date(now.checked_sub(BACK_DATED).unwrap_or(Timestamp::UNIX_EPOCH))?;
+    params.not_before = date(now.checked_sub(BACK_DATED.min(life)).unwrap_or(Timestamp::UNIX_EPOCH))?;
     params.not_after = date(later(now, life))?;
     // Positive, as RFC 5280 asks.
     let mut number = serial;

@@ -18,6 +18,7 @@ use crate::context::{CliError, Context};
 /// Serves until a signal comes.
 pub fn serve(config: ServerConfig, cx: &Context) -> anyhow::Result<()> {
     crate::log::begin()?;
+    raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serving(config, cx));
     runtime.shutdown_background();
@@ -38,6 +39,8 @@ async fn serving(config: ServerConfig, cx: &Context) -> anyhow::Result<()> {
     let name = config.name.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     let mut fleet = FleetConfig::new(name.clone(), vec![config.agents_url()], clock.clone(), wall.clone());
     fleet.names = host_of(&config.agents_url()).into_iter().collect();
+    fleet.certificate =
+        config.agents_tls.as_ref().map(squall_server::agents_certificate).transpose().map_err(|e| CliError::usage(e, None))?;
     let fleet = Fleet::open(db.clone(), fleet).await.map_err(|e| failed("the agents' links", &e))?;
     let auth = Auth::new(config.auth.clone(), &config.url(), clock.clone())
         .map_err(|e| CliError::usage(format!("auth.{}: {}", e.place, e.message), None))?;
@@ -65,6 +68,15 @@ async fn serving(config: ServerConfig, cx: &Context) -> anyhow::Result<()> {
     let left = runs.end_all("the server, which is stopping").await;
     cx.note(if left == 0 { "stopped".to_owned() } else { format!("stopped; {left} runs are put back by their agents") });
     Ok(())
+}
+
+/// As many descriptors as the system lets this process have: each agent's link is one.
+fn raise_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the server has to do with {current:?} descriptors");
+    }
 }
 
 async fn listen(address: &str, option: &str) -> anyhow::Result<TcpListener> {
