@@ -51,6 +51,10 @@ enum Task {
     BenchFleet(fleet::Bench),
     /// Kill, cut off and restart servers and agents at random points of runs; no fault may outlive its lease
     DeadMan(fleet::DeadMan),
+    /// Kill each of two servers over one `PostgreSQL` again and again while schedules and runs go on; nothing may be lost or done twice
+    HighAvailability(fleet::HighAvailability),
+    /// Send the server's listener of agents what nobody would send who means well
+    MalformedFrames(fleet::Malformed),
     /// Install the client libraries that tests drive, from `PyPI` and npm
     Clients,
     /// Kill `squall run` at hundreds of points of its life; nothing may be left behind
@@ -80,6 +84,8 @@ fn main() -> anyhow::Result<()> {
         Task::BenchProxyBackend => bench_proxy::serve(),
         Task::BenchFleet(args) => fleet::bench(&args),
         Task::DeadMan(args) => fleet::dead_man(&args),
+        Task::HighAvailability(args) => fleet::high_availability(&args),
+        Task::MalformedFrames(args) => fleet::malformed(&args),
         Task::Clients => clients::install(),
         Task::CrashMatrix(args) => crash_matrix::run(&args),
         Task::Victim { token } => {

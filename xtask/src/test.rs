@@ -29,6 +29,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("dockerd", "docker.io"),
     ("etcd", "etcd-server"),
     ("etcdctl", "etcd-client"),
+    ("faketime", "faketime"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use squall_model::RunId;
+use squall_testkit::Victim;
 
 use crate::parts::now;
 use crate::process::{Process, here};
@@ -59,6 +60,7 @@ fn one(agents: u64) {
     std::thread::sleep(COUNT_FOR);
     let share = (cost(server.pid()).0 - before) / (now() - counted).as_secs_f64() * 100.0;
     assert_eq!(linked(&mut server), agents, "links stay");
+    let (began, all_runs) = injected(&mut server, agents);
     let mut took: Vec<f64> = (0..PRESSED)
         .map(|_| {
             let stopped = server.call(json!({ "do": "stop" }));
@@ -69,19 +71,45 @@ fn one(agents: u64) {
     took.sort_by(f64::total_cmp);
     let (_, resident, most) = cost(server.pid());
     println!(
-        "| {agents} | {:.0} | {:.0} | {share:.1} % | {resident:.0} | {most:.0} | {empty:.0} | {:.0} |",
+        "| {agents} | {began:.1} | {all_runs:.0} | {:.0} | {:.0} | {share:.1} % | {resident:.0} | {most:.0} | {empty:.0} | {:.0} |",
         took[PRESSED / 2],
         took[PRESSED - 1],
         joined.as_secs_f64()
     );
 }
 
+/// A fault in each of 200 runs, on a host of its own, all begun at the same time: seconds until all are in force, and milliseconds until the
+/// red button has put all of them back.
+fn injected(server: &mut Process, agents: u64) -> (f64, f64) {
+    let victims = Victim::sleeper_for(600);
+    for _ in 1..RUNS.0 {
+        victims.twin();
+    }
+    let start = now();
+    let asked: Vec<u64> = (0..RUNS.0)
+        .map(|run| {
+            let host = format!("{}-{}", if run % 2 == 0 { "a" } else { "b" }, run * agents / 2 / RUNS.0);
+            let id = RunId::new(1_700_000_100_000 + run, 1);
+            server.ask(json!({ "do": "inject", "host": host, "run": id, "process": victims.name(), "pick": run, "leaseMs": 30_000 }))
+        })
+        .collect();
+    for number in asked {
+        let answer = server.answer(number, Duration::from_mins(2)).expect("an answer");
+        assert!(answer["answer"]["done"].is_object(), "{answer}");
+    }
+    let began = (now() - start).as_secs_f64();
+    let stopped = server.call(json!({ "do": "stop" }));
+    assert_eq!((&stopped["reverted"], &stopped["failed"]), (&json!(RUNS.0), &json!([])), "{stopped}");
+    (began, stopped["tookUs"].as_f64().expect("a number") / 1000.0)
+}
+
 /// Prints a table with a line for each size.
 pub fn run(sizes: &[u64]) {
     println!(
-        "| agents | red button, last host, median ms | worst of {PRESSED}, ms | beats: share of one core | resident MiB | at most MiB | without agents MiB | all joined after s |"
+        "| agents | {} runs in force after s | red button with them, ms | red button, last host, median ms | worst of {PRESSED}, ms | beats: share of one core | resident MiB | at most MiB | without agents MiB | all joined after s |",
+        RUNS.0
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for size in if sizes.is_empty() { &[500, 1000, 2000] } else { sizes } {
         one(*size);
     }

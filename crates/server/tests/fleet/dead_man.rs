@@ -29,9 +29,13 @@ enum Blow {
     CutBothWays,
     CutAndServerKilled,
     CutAndAgentKilled,
+    ServerClockAhead,
+    AgentClockBack,
+    AgentClockAheadAndServerKilled,
+    BothClocksBackAndCut,
 }
 
-const BLOWS: [Blow; 10] = [
+const BLOWS: [Blow; 14] = [
     Blow::ServerKilled,
     Blow::AgentKilled,
     Blow::BothKilled,
@@ -42,7 +46,60 @@ const BLOWS: [Blow; 10] = [
     Blow::CutBothWays,
     Blow::CutAndServerKilled,
     Blow::CutAndAgentKilled,
+    Blow::ServerClockAhead,
+    Blow::AgentClockBack,
+    Blow::AgentClockAheadAndServerKilled,
+    Blow::BothClocksBackAndCut,
 ];
+
+impl Blow {
+    /// Whether nothing passes from the agent's host any more, and to it.
+    fn cuts(self) -> (bool, bool) {
+        match self {
+            Self::CutToServer => (true, false),
+            Self::CutToAgent => (false, true),
+            Self::CutBothWays | Self::CutAndServerKilled | Self::CutAndAgentKilled | Self::BothClocksBackAndCut => (true, true),
+            _ => (false, false),
+        }
+    }
+
+    /// How the clocks of server and agent are set.
+    fn clocks(self) -> (Option<&'static str>, Option<&'static str>) {
+        match self {
+            Self::ServerClockAhead => (Some(AHEAD), None),
+            Self::AgentClockBack => (None, Some(BACK)),
+            Self::AgentClockAheadAndServerKilled => (None, Some(AHEAD)),
+            Self::BothClocksBackAndCut => (Some(BACK), Some(BACK)),
+            _ => (None, None),
+        }
+    }
+
+    fn kills_server(self) -> bool {
+        use Blow::{AgentClockAheadAndServerKilled, BothKilled, CutAndServerKilled, ServerKilled, ServerRestarted};
+        matches!(self, ServerKilled | BothKilled | ServerRestarted | CutAndServerKilled | AgentClockAheadAndServerKilled)
+    }
+
+    fn kills_agent(self) -> bool {
+        matches!(self, Self::AgentKilled | Self::BothKilled | Self::AgentRestarted | Self::CutAndAgentKilled)
+    }
+
+    /// Nothing that a run in force depends on: it goes on.
+    fn changes_nothing(self) -> bool {
+        matches!(self, Self::ServerClockAhead | Self::AgentClockBack)
+    }
+}
+
+/// Offsets of a clock, as libfaketime(1) has them: seconds.
+const AHEAD: &str = "+7200";
+const BACK: &str = "-7200";
+const RIGHT: &str = "+0";
+
+/// Where Debian keeps the library that changes what a process sees as the wall clock, while it runs; other clocks stay.
+fn faketime() -> String {
+    let machines = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
+    let found = machines.map(|machine| machine.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    found.expect("libfaketime is missing: install the Debian package faketime").to_string_lossy().into_owned()
+}
 
 /// A server and an agent on hosts of their own, and a process to pause.
 struct Field {
@@ -104,7 +161,7 @@ impl Field {
     fn new() -> Self {
         let lab = Lab::new();
         let (server_host, agent_host) = (lab.host("server"), lab.host("agent"));
-        let victim = Victim::sleeper();
+        let victim = Victim::sleeper_for(3600);
         let watch = Watch::of(victim.pid());
         let scratch = tempfile::Builder::new().prefix("squall-dead-man-").tempdir().expect("a directory");
         let mut field = Self { _lab: lab, server_host, agent_host, scratch, server: None, agent: None, victim, watch };
@@ -115,9 +172,23 @@ impl Field {
         field
     }
 
+    /// A process of this program on a host, whose wall clock follows a file of this name.
+    fn clocked(&self, host: &Host, name: &str) -> std::process::Command {
+        let mut command = host.command(std::env::current_exe().expect("this program"));
+        self.set_clock(name, RIGHT);
+        command.env("LD_PRELOAD", faketime()).env("FAKETIME_TIMESTAMP_FILE", self.scratch.path().join(name));
+        command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command
+    }
+
+    fn set_clock(&self, name: &str, offset: &str) {
+        let (file, draft) = (self.scratch.path().join(name), self.scratch.path().join(format!("{name}.new")));
+        std::fs::write(&draft, offset).and_then(|()| std::fs::rename(&draft, &file)).expect("written");
+    }
+
     fn start_server(&mut self) {
         let state = self.scratch.path().join("server").to_string_lossy().into_owned();
-        let command = self.server_host.command(std::env::current_exe().expect("this program"));
+        let command = self.clocked(&self.server_host, "server-clock");
         let url = format!("https://{}:7443", self.server_host.v4());
         let listen = format!("{}:7443", self.server_host.v4());
         let server = Process::start(command, &["serve", "--state", &state, "--listen", &listen, "--url", &url]);
@@ -127,7 +198,7 @@ impl Field {
 
     fn start_agent(&mut self, token: &str) {
         let state = self.scratch.path().join("agent").to_string_lossy().into_owned();
-        let command = self.agent_host.command(std::env::current_exe().expect("this program"));
+        let command = self.clocked(&self.agent_host, "agent-clock");
         let url = format!("https://{}:7443", self.server_host.v4());
         let mut args = vec!["agent", "--server", &url, "--name", "victim", "--state", &state];
         if !token.is_empty() {
@@ -164,18 +235,24 @@ impl Field {
     }
 
     fn strike(&mut self, blow: Blow) {
-        match blow {
-            Blow::CutToServer => self.cut(true, false),
-            Blow::CutToAgent => self.cut(false, true),
-            Blow::CutBothWays | Blow::CutAndServerKilled | Blow::CutAndAgentKilled => self.cut(true, true),
-            _ => {}
+        let (out, into) = blow.cuts();
+        if out || into {
+            self.cut(out, into);
         }
-        let server = matches!(blow, Blow::ServerKilled | Blow::BothKilled | Blow::ServerRestarted | Blow::CutAndServerKilled);
-        let agent = matches!(blow, Blow::AgentKilled | Blow::BothKilled | Blow::AgentRestarted | Blow::CutAndAgentKilled);
-        if server {
+        let (server, agent) = blow.clocks();
+        if let Some(offset) = server {
+            self.set_clock("server-clock", offset);
+            let seen = self.call(json!({ "do": "wall" }))["seconds"].as_i64().expect("seconds");
+            let off = seen - jiff::Timestamp::now().as_second();
+            assert!((off - offset.parse::<i64>().expect("a number")).abs() < 60, "the server sees its clock set: {off}");
+        }
+        if let Some(offset) = agent {
+            self.set_clock("agent-clock", offset);
+        }
+        if blow.kills_server() {
             self.server.take().expect("a server").kill();
         }
-        if agent {
+        if blow.kills_agent() {
             self.agent.take().expect("an agent").kill();
         }
         match blow {
@@ -186,9 +263,11 @@ impl Field {
     }
 
     fn repair(&mut self, blow: Blow) {
-        if format!("{blow:?}").starts_with("Cut") {
+        if blow.cuts() != (false, false) {
             self.heal();
         }
+        self.set_clock("server-clock", RIGHT);
+        self.set_clock("agent-clock", RIGHT);
         if self.server.is_none() {
             self.start_server();
         }
@@ -219,7 +298,10 @@ impl Field {
         let paused = self.watch.paused();
         let restarted = matches!(blow, Blow::AgentRestarted);
         // An agent that is back at once may be asked again by a server that is still there: that run is driven, and no dead man's.
-        if !restarted {
+        if blow.changes_nothing() {
+            let injected = self.watch.times.load(Ordering::Relaxed) > before;
+            assert!(!injected || self.victim.state() == Some('T'), "{blow:?} after {after:?}: a run that goes on was put back");
+        } else if !restarted {
             let limit = struck + LEASE + SLACK;
             assert!(paused <= limit, "{blow:?} after {after:?}: in force {:?} after its lease", paused.saturating_sub(struck + LEASE));
         }
@@ -254,7 +336,8 @@ pub fn points(count: u64, fields: u64) {
                     }
                     let before = field.watch.times.load(Ordering::Relaxed);
                     // Each blow as often as the others; the moment is left to chance.
-                    let random = mix(seed ^ number) / 10 * 10 + number % 10;
+                    let blows = BLOWS.len() as u64;
+                    let random = mix(seed ^ number) / blows * blows + number % blows;
                     field.point(number, random);
                     hit.fetch_add(field.watch.times.load(Ordering::Relaxed) - before, Ordering::Relaxed);
                 }
@@ -272,6 +355,6 @@ fn mix(x: u64) -> u64 {
     (z ^ (z >> 31)) / 16
 }
 
-pub fn ten_points() {
-    points(10, 5);
+pub fn a_point_of_each() {
+    points(BLOWS.len() as u64, 5);
 }

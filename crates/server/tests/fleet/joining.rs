@@ -1,50 +1,60 @@
-//! Joining, trust, the red button, and what strangers send.
+//! Joining, trust, certificates, and the red button.
 
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use squall_model::RunId;
 use squall_testkit::{Victim, eventually};
 
+use crate::parts::now;
 use crate::process::{Process, here};
 
 /// A server on a port of this host's loopback, and a place for agents.
-struct Place {
-    scratch: tempfile::TempDir,
-    server: Process,
-    url: String,
-    port: u16,
+pub struct Place {
+    pub scratch: tempfile::TempDir,
+    pub server: Process,
+    pub url: String,
+    pub port: u16,
+    /// The file of the authorities that agents' systems trust.
+    trusted: Option<String>,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(more: &[&str]) -> Self {
         let scratch = tempfile::Builder::new().prefix("squall-joining-").tempdir().expect("a directory");
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
         let (url, listen) = (format!("https://127.0.0.1:{port}"), format!("127.0.0.1:{port}"));
         let state = scratch.path().join("server").to_string_lossy().into_owned();
-        let server = Process::start(here(), &["serve", "--state", &state, "--listen", &listen, "--url", &url]);
+        let server = Process::start(here(), &[&["serve", "--state", &state, "--listen", &listen, "--url", &url], more].concat());
         server.said();
-        Self { scratch, server, url, port }
+        Self { scratch, server, url, port, trusted: None }
     }
 
-    fn token(&mut self) -> String {
+    pub fn token(&mut self) -> String {
         self.server.call(json!({ "do": "token" }))["token"].as_str().expect("a token").to_owned()
     }
 
     /// An agent whose state is in a directory of this name, and what it says first.
-    fn agent(&self, url: &str, directory: &str, name: &str, token: &str) -> (Process, Value) {
+    pub fn agent(&self, url: &str, directory: &str, name: &str, token: &str, ca: &str) -> (Process, Value) {
         let state = self.scratch.path().join(directory).to_string_lossy().into_owned();
-        let mut args = vec!["agent", "--server", url, "--name", name, "--state", &state];
+        let mut args = vec!["agent", "--server", url, "--name", name, "--state", &state, "--ca", ca];
         if !token.is_empty() {
             args.extend(["--join", token]);
         }
-        let agent = Process::start(here(), &args);
+        let mut command = here();
+        if let Some(trusted) = &self.trusted {
+            command.env("SSL_CERT_FILE", trusted);
+        }
+        let agent = Process::start(command, &args);
         let said = agent.said();
         (agent, said)
     }
 
-    fn linked(&mut self, count: u64) {
+    pub fn linked(&mut self, count: u64) {
         let server = std::sync::Mutex::new(&mut self.server);
         eventually("so many are linked", || server.lock().expect("free").call(json!({ "do": "connected" }))["connected"] == json!(count));
     }
@@ -54,24 +64,24 @@ pub fn join_and_refuse() {
     let (mut own, mut other) = (Place::new(), Place::new());
     let token = own.token();
     // A token says which server it is of: nobody else gets to see it.
-    let (_, said) = own.agent(&other.url, "a", "web-1", &token);
+    let (_, said) = own.agent(&other.url, "a", "web-1", &token, "pinned");
     assert!(said["error"].as_str().is_some_and(|error| error.contains("another server than the token's")), "{said}");
-    let (first, said) = own.agent(&own.url, "a", "web-1", &token);
+    let (first, said) = own.agent(&own.url, "a", "web-1", &token, "pinned");
     assert_eq!(said, json!({ "ready": "web-1" }));
     own.linked(1);
     let identity = own.scratch.path().join("a/agent/identity.json");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&identity).expect("there").permissions());
     assert_eq!(mode & 0o777, 0o600);
     // Used up; and the name is taken.
-    let (_, said) = own.agent(&own.url, "b", "web-2", &token);
+    let (_, said) = own.agent(&own.url, "b", "web-2", &token, "pinned");
     assert!(said["error"].as_str().is_some_and(|error| error.contains("used up")), "{said}");
     let again = own.token();
-    let (_, said) = own.agent(&own.url, "b", "web-1", &again);
+    let (_, said) = own.agent(&own.url, "b", "web-1", &again, "pinned");
     assert!(said["error"].as_str().is_some_and(|error| error.contains("has joined already")), "{said}");
     // It comes back by its certificate alone; another server has nothing to say to it, and hears nothing of it.
     drop(first);
     own.linked(0);
-    let (stray, said) = own.agent(&other.url, "a", "web-1", "");
+    let (stray, said) = own.agent(&other.url, "a", "web-1", "", "pinned");
     assert_eq!(said, json!({ "ready": "web-1" }));
     own.linked(1);
     assert_eq!(other.server.call(json!({ "do": "connected" }))["connected"], json!(0));
@@ -79,7 +89,7 @@ pub fn join_and_refuse() {
     own.server.call(json!({ "do": "forget", "host": "web-1" }));
     own.linked(0);
     drop(stray);
-    let (_gone, _) = own.agent(&own.url, "a", "web-1", "");
+    let (_gone, _) = own.agent(&own.url, "a", "web-1", "", "pinned");
     std::thread::sleep(Duration::from_secs(1));
     own.linked(0);
 }
@@ -87,14 +97,14 @@ pub fn join_and_refuse() {
 pub fn red_button() {
     let mut place = Place::new();
     let token = place.token();
-    let (_agent, _) = place.agent(&place.url, "a", "web-1", &token);
+    let (_agent, _) = place.agent(&place.url, "a", "web-1", &token, "pinned");
     place.linked(1);
     let victim = Victim::sleeper();
     let run = |number: u64| RunId::new(1_700_000_000_000 + u64::from(std::process::id()) * 1000 + number, 1);
     let inject = |number: u64| json!({ "do": "inject", "host": "web-1", "run": run(number), "process": victim.name(), "leaseMs": 10_000 });
     let said = place.server.call(inject(1));
     assert!(said["answer"]["done"].is_object(), "{said}");
-    assert_eq!(victim.state(), Some('T'));
+    eventually("it is paused", || victim.state() == Some('T'));
     // The same again is the same, and no second injection.
     assert!(place.server.call(inject(1))["answer"]["done"].is_object());
     let stopped = place.server.call(json!({ "do": "stop", "block": true }));
@@ -111,20 +121,52 @@ pub fn red_button() {
     eventually("it runs again", || victim.state() != Some('T'));
 }
 
-pub fn malformed() {
-    let mut place = Place::new();
+/// The certificate of an agent whose state is in a directory of this name.
+fn certificate(place: &Place, directory: &str) -> String {
+    let text = std::fs::read(place.scratch.path().join(directory).join("agent/identity.json")).expect("there");
+    let identity: Value = serde_json::from_slice(&text).expect("JSON");
+    identity["certificate"].as_str().expect("a certificate").to_owned()
+}
+
+pub fn renewal() {
+    let mut place = Place::with(&["--life", "9000"]);
     let token = place.token();
-    let (_agent, _) = place.agent(&place.url, "a", "web-1", &token);
+    let (_agent, _) = place.agent(&place.url, "a", "web-1", &token, "pinned");
     place.linked(1);
-    for number in 0_u32..300 {
-        let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", place.port)) else { continue };
-        let garbage: Vec<u8> = (0..number * 7 % 1500).map(|at| at.wrapping_mul(number).to_le_bytes()[1]).collect();
-        let head: &[u8] = match number % 3 {
-            0 => b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-            1 => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            _ => b"GET /agent/v1/link HTTP/1.1\r\n\r\n",
-        };
-        let _ = stream.write_all(head).and_then(|()| stream.write_all(&garbage));
+    // Three seconds each: after three of them the first one is over.
+    let mut known = vec![certificate(&place, "a")];
+    let began = now();
+    while known.len() < 4 {
+        eventually("another certificate", || certificate(&place, "a") != known[known.len() - 1]);
+        known.push(certificate(&place, "a"));
     }
+    assert!(now() - began > Duration::from_secs(5), "not one after another without a pause: {:?}", now() - began);
     place.linked(1);
+    let unblocked = place.server.call(json!({ "do": "unblock", "host": "web-1" }));
+    assert!(unblocked["answer"]["done"].is_object(), "{unblocked}");
+}
+
+pub fn system_authority() {
+    let keys = tempfile::tempdir().expect("a directory");
+    let (certificate, key) = (keys.path().join("server.pem"), keys.path().join("server.key"));
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    std::fs::write(&certificate, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let [certificate, key] = [&certificate, &key].map(|path| path.to_string_lossy().into_owned());
+    let mut place = Place::with(&["--certificate", &certificate, "--key", &key]);
+    let token = place.token();
+    // Neither is it the token's authority, nor one that this system trusts.
+    for (ca, why) in [("pinned", "another server than the token's"), ("system", "is not good")] {
+        let (_, said) = place.agent(&place.url, "a", "web-1", &token, ca);
+        assert!(said["error"].as_str().is_some_and(|error| error.contains(why)), "{ca}: {said}");
+    }
+    place.trusted = Some(certificate);
+    let (_agent, said) = place.agent(&place.url, "a", "web-1", &token, "system");
+    assert_eq!(said, json!({ "ready": "web-1" }));
+    place.linked(1);
+    // Another name than the certificate's.
+    let token = place.token();
+    let elsewhere = place.url.replace("127.0.0.1", "localhost");
+    let (_, said) = place.agent(&elsewhere, "b", "web-2", &token, "system");
+    assert!(said["error"].as_str().is_some_and(|error| error.contains("is not good")), "{said}");
 }

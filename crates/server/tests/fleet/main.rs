@@ -1,13 +1,14 @@
 //! Real servers and agents as processes, on hosts in network namespaces: the dead man's test, and the bench of a large fleet.
 //!
 //! One program in several parts: `serve` (a fleet over SQLite, asked over standard input), `agent`, `agents` (many in one process),
-//! `watchdog`; without arguments the tests, and beside them `points N` and `bench AGENTS…`.
+//! `watchdog`; without arguments the tests, and beside them `points N`, `malformed N` and `bench AGENTS…`.
 
 #![expect(clippy::print_stdout, reason = "a program of tests tells its runner, and a bench its table")]
 
 mod bench;
 mod dead_man;
 mod joining;
+mod malformed;
 mod parts;
 mod process;
 
@@ -15,10 +16,12 @@ use std::process::ExitCode;
 
 /// The tests: name and body. They take minutes together, and run in parallel with those of other programs.
 const TESTS: &[(&str, fn())] = &[
-    ("no_fault_outlives_its_lease_at_ten_random_points_of_runs", dead_man::ten_points),
-    ("an_agent_joins_once_renews_and_refuses_another_server", joining::join_and_refuse),
+    ("no_fault_outlives_its_lease_at_random_points_of_runs", dead_man::a_point_of_each),
+    ("an_agent_joins_once_and_refuses_another_server", joining::join_and_refuse),
+    ("an_agent_renews_its_certificate_long_before_its_end", joining::renewal),
+    ("an_agent_can_know_its_server_by_an_authority_of_the_system", joining::system_authority),
     ("a_host_puts_back_at_the_red_button_and_takes_nothing_while_blocked", joining::red_button),
-    ("malformed_frames_leave_the_server_running", joining::malformed),
+    ("malformed_frames_leave_the_server_running", || malformed::strangers_and_agents(1_000)),
 ];
 
 fn main() -> ExitCode {
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
         ["agents", rest @ ..] => parts::agents(rest),
         ["watchdog", "--run-dir", directory] => parts::watchdog(directory),
         ["points", count] => dead_man::points(count.parse().expect("a number of points"), 4),
+        ["malformed", count] => malformed::strangers_and_agents(count.parse().expect("a number of frames")),
         ["bench", sizes @ ..] => bench::run(&sizes.iter().map(|size| size.parse().expect("a number of agents")).collect::<Vec<_>>()),
         _ => return as_tests(&words),
     }

@@ -40,7 +40,8 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-/// `serve --state DIR --listen ADDRESS --url URL [--beat MILLISECONDS]`: answers one JSON line to each on standard input.
+/// `serve --state DIR --listen ADDRESS --url URL [--beat MILLISECONDS] [--certificate FILE --key FILE] [--life MILLISECONDS]`: answers one
+/// JSON line to each on standard input. `life` is that of agents' certificates.
 pub fn serve(words: &[&str]) {
     let beat = value(words, "--beat").parse().map_or(BEAT, Duration::from_millis);
     let state = Path::new(value(words, "--state")).to_owned();
@@ -52,6 +53,9 @@ pub fn serve(words: &[&str]) {
         let mut config = FleetConfig::new("one", vec![value(words, "--url").to_owned()], clock, Arc::new(SystemWallClock));
         config.beat_every = beat;
         config.grace = Duration::from_secs(3);
+        config.certificate_life = value(words, "--life").parse().map_or(config.certificate_life, Duration::from_millis);
+        let read = |name: &str| std::fs::read_to_string(value(words, name)).ok();
+        config.certificate = read("--certificate").zip(read("--key"));
         let fleet = Fleet::open(db, config).await.expect("a fleet");
         let listener = tokio::net::TcpListener::bind(listen).await.expect("a port");
         let serving = fleet.clone();
@@ -91,6 +95,7 @@ async fn obey(fleet: &Fleet, order: &Value) -> Result<Value, String> {
             let in_force: u32 = hosts.iter().map(|host| host.in_force()).sum();
             Ok(json!({ "connected": hosts.len(), "inForce": in_force }))
         }
+        "wall" => Ok(json!({ "seconds": jiff::Timestamp::now().as_second() })),
         "drive" => {
             let hosts = fleet.connected().into_iter().map(|host| host.name.clone());
             let (skip, take) = (order["skip"].as_u64().unwrap_or_default(), order["take"].as_u64().unwrap_or(u64::MAX));
@@ -125,11 +130,12 @@ async fn obey(fleet: &Fleet, order: &Value) -> Result<Value, String> {
 async fn inject(fleet: &Fleet, order: &Value, run: RunId) -> Result<Value, String> {
     let host = order["host"].as_str().unwrap_or_default();
     let find = Request::Find { kind: "process".into(), selector: json!({ "name": order["process"] }), except: None };
-    let within = Duration::from_secs(10);
+    let within = Duration::from_secs(30);
     let Answer::Found { targets, .. } = fleet.call(host, find, within).await.map_err(|error| error.to_string())? else {
         return Err("it did not look".into());
     };
-    let target = targets.into_iter().next().ok_or("it found nothing")?;
+    let pick = usize::try_from(order["pick"].as_u64().unwrap_or_default()).unwrap_or_default();
+    let target = targets.into_iter().nth(pick).ok_or("it found nothing")?;
     fleet.drive(run.clone(), [host.to_owned()]);
     let inject = Inject {
         run,
@@ -190,7 +196,7 @@ fn config(words: &[&str], name: &str, state: &Path, registry: Arc<Registry>) -> 
         join: (!token.is_empty()).then(|| token.to_owned()),
         name: Some(name.to_owned()),
         labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
-        trust: Trust::Pinned,
+        trust: if value(words, "--ca") == "system" { Trust::System } else { Trust::Pinned },
         policies: Vec::new(),
         executor: ExecutorConfig { ground, gate: Arc::new(Open), allowed_now: Arc::new(|| Ok(())), local: None },
     }
