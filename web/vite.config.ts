@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 import { svelte } from '@sveltejs/vite-plugin-svelte';
@@ -11,11 +11,14 @@ const server = process.env['SQUALL_SERVER'] ?? 'http://127.0.0.1:7440';
 
 /** Writes each text a second and third time, compressed: the server sends what the browser takes, and compresses nothing itself. */
 function compressed(): Plugin {
+  let dist = '';
   return {
     name: 'compressed',
     apply: 'build',
+    configResolved(config) {
+      dist = resolve(config.root, config.build.outDir);
+    },
     closeBundle() {
-      const dist = new URL('./dist', import.meta.url).pathname;
       for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
         if (!entry.isFile() || !/\.(js|css|html|svg|json)$/.test(entry.name)) continue;
         const path = join(entry.parentPath, entry.name);
@@ -33,6 +36,7 @@ export default defineConfig({
   resolve: { alias: { $: new URL('./src', import.meta.url).pathname } },
   server: { proxy: { '/api': { target: server, changeOrigin: true } } },
   build: {
+    emptyOutDir: true,
     target: 'es2022',
     // The policy of the server allows files of its own only: nothing is put into the page as `data:` but pictures.
     assetsInlineLimit: 0,

@@ -125,6 +125,40 @@ describe('an experiment', () => {
   });
 });
 
+it('what a rule wants approved waits for somebody else, and is then started', async () => {
+  const page = await chromium.page('light', team);
+  await team.api('PUT', '/experiments/careful', { manifest: pause('careful', port, '500ms', '30s') });
+  await team.api('PUT', '/policies/four-eyes', {
+    policy: `apiVersion: squall.dev/v1\nkind: Policy\nmetadata: { name: four-eyes }\nspec:\n  rules: [{ name: two of us, when: "experiment.name == 'careful'", approvals: 1 }]\n`,
+  });
+  await team.api('POST', '/users', { name: 'apu', roles: ['approver'] });
+  const { secret } = await team.api<{ secret: string }>('POST', '/tokens', { name: 'of apu', owner: 'apu' });
+  await open(page, team, '/experiments/careful');
+  await page.getByRole('button', { name: 'Start…' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('would be refused').waitFor();
+  await dialog.getByLabel('Why it should be approved').fill('the release of Tuesday');
+  await dialog.getByRole('button', { name: 'Ask for approval' }).click();
+  await page.waitForURL('**/approvals');
+  await page.getByText('admin asks: the release of Tuesday').waitFor();
+  expect(await page.getByRole('button', { name: 'Approve…' }).count()).toBe(0);
+  const { items } = await team.api<{ items: { id: string }[] }>('GET', '/approvals');
+  const answer = await fetch(`${team.url}/api/v1/approvals/${items[0]?.id}/approve`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ comment: 'go on' }),
+  });
+  expect(answer.status).toBe(200);
+  await page.getByText('go on').waitFor();
+  await page.getByRole('button', { name: 'Start it…' }).click();
+  await dialog.getByText('may run').waitFor();
+  await dialog.getByRole('button', { name: 'Start the run' }).click();
+  await page.waitForURL('**/runs/*');
+  expect((await team.ended(new URL(page.url()).pathname.split('/').pop() ?? '')).verdict).toBe('held');
+  await team.api('DELETE', '/policies/four-eyes');
+  await page.context().close();
+});
+
 describe('what runs by itself', () => {
   it('is scheduled with its times in view, runs now, and stands in the calendar', async () => {
     const page = await chromium.page('light', team);

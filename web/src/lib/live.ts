@@ -60,10 +60,22 @@ export function follow(path: string, options: LiveOptions): () => void {
   let last = options.last;
   let failures = 0;
 
+  /** Nobody looks: the connection is given back, as a browser has few of them to a server (six, by HTTP/1.1). */
+  let away = new AbortController();
+  function hidden(): void {
+    if (document.hidden) away.abort();
+  }
+  async function looked(): Promise<void> {
+    while (document.hidden && !stop.signal.aborted) {
+      await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }));
+    }
+    away = new AbortController();
+  }
+
   async function once(): Promise<void> {
     const headers: Record<string, string> = { accept: 'text/event-stream' };
     if (last !== undefined) headers['last-event-id'] = last;
-    const response = await request('get', path, { headers, signal: stop.signal });
+    const response = await request('get', path, { headers, signal: AbortSignal.any([stop.signal, away.signal]) });
     tell('live');
     failures = 0;
     const parser = new EventParser();
@@ -83,11 +95,13 @@ export function follow(path: string, options: LiveOptions): () => void {
   async function keep(): Promise<void> {
     while (!stop.signal.aborted) {
       try {
+        await looked();
         tell('connecting');
         await once();
         if (options.isOver?.()) return tell('ended');
       } catch (thrown) {
         if (stop.signal.aborted) return;
+        if (away.signal.aborted) continue;
         const error = asError(thrown);
         // Nothing will change by asking again.
         if (error.status === 401 || error.status === 403 || error.status === 404) return tell('refused', error);
@@ -99,6 +113,10 @@ export function follow(path: string, options: LiveOptions): () => void {
     }
   }
 
+  document.addEventListener('visibilitychange', hidden);
   void keep();
-  return () => stop.abort();
+  return () => {
+    document.removeEventListener('visibilitychange', hidden);
+    stop.abort();
+  };
 }

@@ -1,4 +1,5 @@
-// Charts are drawn one after the other, with a pause whenever a frame's time is used up: twenty of them never hold up the page.
+// Charts are drawn, and samples read, one after the other, with a pause whenever a frame's time is used up: twenty of them never hold up
+// the page.
 
 const BUDGET = 8;
 const waiting = new Set<() => void>();

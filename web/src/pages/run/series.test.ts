@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { OK, Series, UNMEASURED, VIOLATED, reduce, strips } from './series';
+import { OK, Series, UNMEASURED, VIOLATED, reduce, strips, ticksOf } from './series';
 
 function series(values: (number | null)[], state: (index: number) => number = () => OK): Series {
   const made = new Series();
@@ -64,5 +64,13 @@ describe('texts', () => {
       [30, 31, 'up', 0],
     ]);
     expect(strips(one, 0, 4000, 40).some(({ state }) => state === 1)).toBe(true);
+  });
+});
+
+describe('times on an axis', () => {
+  it('are round, and not too many', () => {
+    expect(ticksOf(3_400_000, 8)).toEqual([0, 500_000, 1_000_000, 1_500_000, 2_000_000, 2_500_000, 3_000_000]);
+    expect(ticksOf(7200e6, 4).length).toBeLessThanOrEqual(5);
+    expect(ticksOf(90 * 3600e6, 6).length).toBeLessThanOrEqual(7);
   });
 });

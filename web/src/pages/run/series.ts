@@ -183,3 +183,11 @@ export function strips(series: Series, from: number, to: number, pixels: number)
   if (last) last.to = Math.max(last.to, Math.min(to, last.from + least));
   return found;
 }
+
+const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 10e3, 15e3, 30e3, 60e3, 120e3, 300e3, 600e3, 900e3, 1800e3, 3600e3];
+
+/** Round times from 0 to `end`, in microseconds, about as many as wanted. */
+export function ticksOf(end: number, wanted: number): number[] {
+  const step = (STEPS.find((one) => end / (one * 1000) <= wanted) ?? Math.ceil(end / wanted / 3600e6) * 3600e3) * 1000;
+  return Array.from({ length: Math.floor(end / step) + 1 }, (_, index) => index * step);
+}

@@ -13,7 +13,9 @@ const PROBES: Record<string, Shown> = {
   untested: { tone: 'idle', icon: 'dash', text: 'not tested yet', title: 'Nothing was injected, so nothing can be said.' },
 };
 
-export function probeShown(status: string): Shown {
+/** `over` is whether the run has ended: before that, nothing has held yet. */
+export function probeShown(status: string, over: boolean): Shown {
+  if (status === 'held' && !over) return { tone: 'good', icon: 'check', text: 'holds so far' };
   return PROBES[status] ?? { tone: 'idle', icon: 'question', text: status };
 }
 

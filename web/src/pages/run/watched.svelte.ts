@@ -2,7 +2,9 @@
 
 import type { components } from '$/api/schema';
 import { follow, type LiveState } from '$/lib/live';
+import { now } from '$/lib/now.svelte';
 import { asError, type ApiError } from '$/lib/problem';
+import { soon } from './painter';
 import { Series } from './series';
 
 export type RunView = components['schemas']['RunView'];
@@ -19,6 +21,8 @@ export class Watched {
   series: Series[] = [];
   /** Grows with every part of samples. */
   drawn = $state(0);
+  /** When the view came: a run goes on while nothing happens in it. */
+  #seen = $state(0);
 
   constructor(readonly run: string) {}
 
@@ -34,7 +38,8 @@ export class Watched {
         const view = events.findLast((event) => event.event === 'view');
         try {
           if (view) this.#see(JSON.parse(view.data) as RunView);
-          for (const event of events) if (event.event === 'samples') this.#add(JSON.parse(event.data) as Samples);
+          // A long run comes in many parts: each is taken when there is time for it, in order.
+          for (const event of events) if (event.event === 'samples') soon(() => this.#add(JSON.parse(event.data) as Samples));
         } catch (thrown) {
           this.error = asError(thrown);
         }
@@ -50,6 +55,7 @@ export class Watched {
   #see(view: RunView): void {
     while (this.series.length < view.report.probes.length) this.series.push(new Series());
     this.view = view;
+    this.#seen = Date.now();
   }
 
   #add(samples: Samples): void {
@@ -57,9 +63,12 @@ export class Watched {
     this.drawn += 1;
   }
 
-  /** The last moment that is known of, in microseconds. */
+  /** The last moment that is known of, in microseconds; of a run that is followed, now. */
   get end(): number {
-    return Math.max(this.view?.report.facts.duration ?? 0, ...this.series.map((one) => one.at[one.length - 1] ?? 0));
+    void this.drawn;
+    const known = Math.max(this.view?.report.facts.duration ?? 0, ...this.series.map((one) => one.at[one.length - 1] ?? 0));
+    if (this.over || this.connection !== 'live') return known;
+    return Math.max(known, (this.view?.report.facts.duration ?? 0) + Math.max(0, now.ms - this.#seen) * 1000);
   }
 }
 

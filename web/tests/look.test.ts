@@ -1,0 +1,103 @@
+// Every page in light, dark and narrow: as it looked when somebody last looked at it, and without serious barriers.
+
+import { mkdirSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { barriers, Chromium, open, settled, type Look } from './browser';
+import { compare } from './compare';
+import { eventually, pause, Team } from './team';
+
+let team: Team;
+let chromium: Chromium;
+/** Name of the picture, path, and what is done before it is taken. */
+const pages: [string, string][] = [];
+
+beforeAll(async () => {
+  team = await Team.start();
+  chromium = await Chromium.start();
+  mkdirSync(new URL('./shots', import.meta.url), { recursive: true });
+  await team.join({ name: 'web-1', labels: { zone: 'a', role: 'web' } }, { name: 'db-1', labels: { zone: 'b', role: 'db' } });
+  const port = await team.service();
+  const held = await team.begin(pause('shop-hangs', port, '1500ms', '5s'));
+  await team.ended(held);
+  const deviated = await team.begin(pause('shop-hangs-and-is-noticed', port, '2s'));
+  const { verdict } = await team.ended(deviated);
+  expect(verdict).toBe('deviated');
+  await eventually('a finding is there', async () => (await team.api<{ items: unknown[] }>('GET', '/findings')).items.length > 0).catch(
+    () => {},
+  );
+  await team.api('PUT', '/experiments/shop-hangs', { manifest: pause('shop-hangs', port, '2s', '5s') });
+  await team.api('PUT', '/schedules/nightly', {
+    schedule: `apiVersion: squall.dev/v1
+kind: Schedule
+metadata: { name: nightly }
+spec:
+  experiment: shop-hangs
+  cron: "30 2 * * mon-fri"
+  timeZone: Europe/Berlin
+`,
+  });
+  pages.push(
+    ['overview', '/'],
+    ['runs', '/runs'],
+    ['run', `/runs/${deviated}`],
+    ['hosts', '/hosts'],
+    ['host', '/hosts/web-1'],
+    ['library', '/library'],
+    ['library-entry', '/library/process-pause'],
+    ['experiments', '/experiments'],
+    ['experiment', '/experiments/shop-hangs'],
+    ['schedules', '/schedules'],
+    ['schedule', '/schedules/nightly'],
+    ['monkeys', '/monkeys'],
+    ['calendar', '/calendar?view=month'],
+    ['calendar-week', '/calendar?view=week'],
+    ['calendar-agenda', '/calendar?view=agenda'],
+    ['gamedays', '/gamedays'],
+    ['findings', '/findings'],
+    ['approvals', '/approvals'],
+    ['policies', '/policies'],
+    ['audit', '/audit'],
+    ['channels', '/channels'],
+    ['users', '/users'],
+    ['tokens', '/tokens'],
+    ['account', '/account'],
+    ['missing', '/nothing-is-here'],
+  );
+});
+
+afterAll(async () => {
+  await chromium?.stop();
+  await team?.stop();
+});
+
+describe.each<Look>(['light', 'dark', 'narrow'])('in %s', (look) => {
+  it('every page looks as it was accepted, fits its width, and has no serious barrier', async () => {
+    const page = await chromium.page(look, team);
+    const wrong: string[] = [];
+    for (const [name, path] of pages) {
+      await open(page, team, path);
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      if (overflow > 0) wrong.push(`${name}: ${overflow} px wider than the screen`);
+      wrong.push(...(await barriers(page)).map((one) => `${name}: ${one}`));
+      const difference = await compare(page, `${name}-${look}`);
+      if (difference) wrong.push(difference);
+    }
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  });
+
+  it('so does the login', async () => {
+    const page = await chromium.page(look);
+    await page.goto(`${team.url}/runs`);
+    await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    await settled(page);
+    expect(await barriers(page)).toEqual([]);
+    expect(await compare(page, `login-${look}`)).toBeUndefined();
+    await page.context().close();
+  });
+});
+
+it('no page made an error, broke the policy or asked for something outside', () => {
+  expect(chromium.errors).toEqual([]);
+});
