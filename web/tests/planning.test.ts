@@ -196,7 +196,9 @@ describe('what runs by itself', () => {
     await dialog.getByRole('heading', { level: 3 }).waitFor();
     await dialog.getByRole('button', { name: 'Go on with it' }).click();
     await page.waitForURL('**/monkeys/new**');
-    await page.getByText('old-friend').or(page.locator('input[value="old-friend"]')).first().waitFor();
+    const name = page.getByLabel('Name').first();
+    await eventually('its name is in the form', async () => (await name.inputValue().catch(() => '')) === 'old-friend');
+    await page.getByLabel('Leashed', { exact: true }).waitFor();
     await page.context().close();
   });
 });

@@ -52,6 +52,14 @@ describe('a form', () => {
     expect(check(schema, manifest).map((issue) => `${pathText(issue.path)}: ${issue.message}`)).toEqual([]);
   });
 
+  test.each(faults)('a monkey can be given %s by its form, too', (fault) => {
+    const monkey = JSON.parse(readFileSync(`${root}docs/reference/monkey.schema.json`, 'utf8')) as Schema;
+    const target = likelyTarget(fault);
+    const spec = { groups: [{ name: 'all' }], faults: [{ ...faultStep(monkey, fault, target), target }] };
+    const found = check(monkey, { apiVersion: 'squall.dev/v1', kind: 'Monkey', metadata: { name: 'x' }, spec });
+    expect(found.map((issue) => `${pathText(issue.path)}: ${issue.message}`)).toEqual([]);
+  });
+
   test('a probe, a target and an expectation are one of several', () => {
     const probe = group(schema, { $ref: '#/$defs/Probe' }, { name: 'x', http: {} });
     expect(probe.one?.chosen).toBe('http');

@@ -177,7 +177,7 @@ export function typed(text: string, loose: boolean): unknown {
 
 /** The arguments that a kind of fault asks for: what a new step of it begins with. */
 export function faultStep(root: Schema, fault: string, target: unknown): Record<string, unknown> {
-  const step = resolve(root, { $ref: '#/$defs/Step' });
+  const step = resolve(root, { $ref: `#/$defs/${root.$defs?.['Step'] ? 'Step' : 'MonkeyFault'}` });
   const forFault = conditioned(root, step, { fault });
   const arguments_ = resolve(root, forFault.properties?.['with'] ?? {});
   const result: Record<string, unknown> = { fault };

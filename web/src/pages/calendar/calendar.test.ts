@@ -2,7 +2,13 @@ import { describe, expect, test } from 'vitest';
 import { addDays, coversDay, dayKey, dayOf, daysOf, hours, isOn, onDay, startOfWeek, step, type Entry } from './calendar';
 
 const at = (text: string) => new Date(text).toISOString();
-const entry = (start: string, end?: string): Entry => ({ uid: start, kind: 'occurrence', start: at(start), title: start, ...(end ? { end: at(end) } : {}) });
+const entry = (start: string, end?: string): Entry => ({
+  uid: start,
+  kind: 'occurrence',
+  start: at(start),
+  title: start,
+  ...(end ? { end: at(end) } : {}),
+});
 const day = (text: string) => dayOf(text, new Date());
 
 describe('a calendar', () => {
@@ -27,7 +33,12 @@ describe('a calendar', () => {
 
   test('an entry is on every day that it touches, and on no other', () => {
     const freeze = entry('2026-11-26T00:00', '2026-11-30T00:00');
-    expect(['2026-11-25', '2026-11-26', '2026-11-29', '2026-11-30'].map((one) => isOn(freeze, day(one)))).toEqual([false, true, true, false]);
+    expect(['2026-11-25', '2026-11-26', '2026-11-29', '2026-11-30'].map((one) => isOn(freeze, day(one)))).toEqual([
+      false,
+      true,
+      true,
+      false,
+    ]);
     expect(coversDay(freeze, day('2026-11-27'))).toBe(true);
     const moment = entry('2026-11-26T00:00');
     expect([isOn(moment, day('2026-11-25')), isOn(moment, day('2026-11-26'))]).toEqual([false, true]);
@@ -40,8 +51,16 @@ describe('a calendar', () => {
   });
 
   test('what overlaps stands side by side, and nothing hides anything', () => {
-    const placed = hours([entry('2026-11-26T09:00', '2026-11-26T15:00'), entry('2026-11-26T10:00'), entry('2026-11-26T10:10'), entry('2026-11-26T18:00')], day('2026-11-26'));
-    expect(placed.map((one) => [one.lane, one.lanes])).toEqual([[0, 3], [1, 3], [2, 3], [0, 1]]);
+    const placed = hours(
+      [entry('2026-11-26T09:00', '2026-11-26T15:00'), entry('2026-11-26T10:00'), entry('2026-11-26T10:10'), entry('2026-11-26T18:00')],
+      day('2026-11-26'),
+    );
+    expect(placed.map((one) => [one.lane, one.lanes])).toEqual([
+      [0, 3],
+      [1, 3],
+      [2, 3],
+      [0, 1],
+    ]);
     for (const a of placed) {
       for (const b of placed) {
         const apart = a === b || a.lane !== b.lane || a.top + a.height <= b.top || b.top + b.height <= a.top;

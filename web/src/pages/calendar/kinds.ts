@@ -18,9 +18,13 @@ export function kindShown(entry: Entry): Shown {
 /** The page of what an entry is of. Their ids begin with its name. */
 export function hrefOf(entry: Entry): string {
   const name = encodeURIComponent(
-    entry.kind === 'occurrence' ? entry.uid.replace(/-\d{8}t\d{6}z$/i, '') : entry.kind === 'monkeyHours' ? entry.uid.replace(/-\d{8}$/, '') : '',
+    entry.kind === 'occurrence'
+      ? entry.uid.replace(/-\d{8}t\d{6}z$/i, '')
+      : entry.kind === 'monkeyHours'
+        ? entry.uid.replace(/-\d{8}$/, '')
+        : '',
   );
   if (entry.kind === 'occurrence') return `/schedules/${name}`;
   if (entry.kind === 'monkeyHours') return `/monkeys/${name}`;
-  return entry.kind === 'gameDay' ? '/gamedays' : '/policies';
+  return entry.kind === 'gameDay' ? `/gamedays/${encodeURIComponent(entry.uid)}` : '/policies';
 }
