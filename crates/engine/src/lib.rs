@@ -34,7 +34,7 @@ pub use preview::{Preview, StepPreview, TargetPreview};
 pub use probe::{Measure, Probe, ProbeCx, ProbeMeta};
 pub use program::{FaultNode, GuardSpec, Node, NodeKind, ProbeSpec, Program, ProgramError};
 pub use registry::{AnyFault, AnyProbe, AnyTargetKind, ErasedCx, KindError, Registry, RegistryUndoer};
-pub use schema::{experiment_schema, policy_schema};
+pub use schema::{document_schema, experiment_schema, policy_schema};
 pub use state::{
     Command, GuardState, InjectionPhase, InjectionState, Judgement, Micros, NodePhase, NodeState, Phase, ProbeState, Sample, State, Stop,
     Tally,

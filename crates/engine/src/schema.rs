@@ -11,19 +11,32 @@ const BASE: &str = "https://squall.dev/schema/v1";
 
 /// The schema of an experiment with every kind of fault, probe and target that the registry has.
 pub fn experiment_schema(registry: &Registry) -> Value {
-    let mut schema = base::<Experiment>("experiment", "Squall experiment");
+    let mut schema = document_schema::<Experiment>("experiment", "Squall experiment", registry);
     schema["examples"] = json!([example()]);
-    let mut definitions = schema["$defs"].take();
-    if let Value::Object(definitions) = &mut definitions {
+    schema
+}
+
+/// The schema of any document that people write: its type's own, with the registry's kinds wherever it has probes, targets or faults.
+pub fn document_schema<T: JsonSchema>(name: &str, title: &str, registry: &Registry) -> Value {
+    let mut schema = base::<T>(name, title);
+    if let Some(Value::Object(definitions)) = schema.get_mut("$defs") {
         units(definitions);
-        probes(definitions, registry);
-        targets(definitions, registry);
-        steps(definitions, registry);
+        if definitions.contains_key("Probe") {
+            probes(definitions, registry);
+        }
+        if definitions.contains_key("Target") {
+            targets(definitions, registry);
+        }
+        for holder in ["Step", "MonkeyFault"] {
+            if definitions.contains_key(holder) {
+                faults(definitions, registry, holder);
+            }
+        }
+        one_of(definitions, "Step", &["fault", "parallel", "sequence", "wait", "suspend"]);
         one_of(definitions, "Expectation", &["lt", "le", "gt", "ge", "eq", "ne", "between", "in", "matches"]);
         one_of(definitions, "RollbackAction", &["command", "http"]);
         one_of(definitions, "Traffic", &["http", "mix"]);
     }
-    schema["$defs"] = definitions;
     schema
 }
 
@@ -188,7 +201,8 @@ fn targets(definitions: &mut Map<String, Value>, registry: &Registry) {
     }
 }
 
-fn steps(definitions: &mut Map<String, Value>, registry: &Registry) {
+/// Ties `with` of whatever holds a fault to the fault's kind.
+fn faults(definitions: &mut Map<String, Value>, registry: &Registry, holder: &str) {
     let mut rules = Vec::new();
     let mut names = Vec::new();
     for fault in &registry.faults {
@@ -210,8 +224,7 @@ fn steps(definitions: &mut Map<String, Value>, registry: &Registry) {
         rules.push(json!({ "if": is, "then": { "properties": { "with": with }, "required": required } }));
         names.push(json!({ "const": meta.name, "description": meta.summary }));
     }
-    one_of(definitions, "Step", &["fault", "parallel", "sequence", "wait", "suspend"]);
-    let Some(step) = object(definitions, "Step") else { return };
+    let Some(step) = object(definitions, holder) else { return };
     step.insert("allOf".into(), json!(rules));
     if let Some(Value::Object(fault)) = step.get_mut("properties").and_then(|properties| properties.get_mut("fault")) {
         let examples: Vec<Value> = names.iter().map(|name| name["const"].clone()).collect();

@@ -36,9 +36,10 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     write("probes.md", probes(&registry))?;
     write("targets.md", targets(&registry))?;
     write("proxy.md", proxy::reference())?;
-    write("experiment.schema.json", serde_json::to_string_pretty(&squall_engine::experiment_schema(&registry))?)?;
     write("openapi.json", serde_json::to_string_pretty(&squall_server::openapi())?)?;
-    write("policy.schema.json", serde_json::to_string_pretty(&squall_engine::policy_schema())?)?;
+    for (kind, schema) in super::schema::all(&registry) {
+        write(&format!("{kind}.schema.json"), serde_json::to_string_pretty(&schema)?)?;
+    }
     manual_pages(&dir.join("man"))?;
     cx.say(format!("wrote {}", dir.display()))?;
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! `squall validate`, `explain` and `schema`, as scripts and people use them.
 
 use assert_cmd::Command;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn squall() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
@@ -102,4 +102,34 @@ fn the_printed_schema_takes_the_ready_example_and_refuses_a_wrong_one() {
     assert!(!validator.is_valid(&wrong));
     let policy: Value = serde_json::from_str(&stdout(squall().args(["schema", "policy"]), 0)).expect("JSON");
     assert_eq!(policy["title"], "Squall policy");
+}
+
+#[test]
+fn the_schemas_of_what_runs_by_itself_take_good_ones_and_refuse_bad_ones() {
+    let validator = |kind: &str| {
+        let schema: Value = serde_json::from_str(&stdout(squall().args(["schema", kind]), 0)).expect("JSON");
+        jsonschema::draft202012::new(&schema).expect("a good schema")
+    };
+    let document =
+        |kind: &str, spec: Value| json!({ "apiVersion": "squall.dev/v1", "kind": kind, "metadata": { "name": "x" }, "spec": spec });
+    let schedule = validator("schedule");
+    let freeze = json!({ "from": "2026-11-23", "to": "2026-11-30", "reason": "Black Friday" });
+    let good =
+        json!({ "experiment": "x", "cron": "30 2 * * MON-FRI", "jitter": "10m", "freezes": [freeze], "missed": { "policy": "once" } });
+    assert!(schedule.is_valid(&document("Schedule", good)));
+    for bad in [
+        json!({ "experiment": "x" }),
+        json!({ "experiment": "x", "cron": "@daily", "jitter": 10 }),
+        json!({ "experiment": "x", "cron": "@daily", "concurrency": "never" }),
+        json!({ "experiment": "x", "cron": "@daily", "missed": { "policy": "twice" } }),
+    ] {
+        assert!(!schedule.is_valid(&document("Schedule", bad.clone())), "{bad}");
+    }
+    let monkey = validator("monkey");
+    let with = |fault: Value| document("Monkey", json!({ "groups": [{ "name": "all" }], "faults": [fault] }));
+    let target = json!({ "process": { "name": "app" } });
+    assert!(monkey.is_valid(&with(json!({ "fault": "process.pause", "target": target, "for": "30s" }))));
+    assert!(!monkey.is_valid(&with(json!({ "fault": "process.pause", "target": target }))), "how long is missing");
+    assert!(!monkey.is_valid(&with(json!({ "fault": "process.pauze", "target": target, "for": "30s" }))));
+    assert!(!monkey.is_valid(&with(json!({ "fault": "process.kill", "target": target, "with": { "loudly": true } }))));
 }

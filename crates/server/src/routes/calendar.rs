@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use squall_api::Problem;
+use squall_api::gamedays::DaySummary;
+use squall_gameday::DayState;
 use squall_model::Freeze;
 use squall_model::calendar::Calendar;
 use squall_schedule::{Entry, EntryKind, Listing};
@@ -26,6 +28,8 @@ pub(super) fn router() -> OpenApiRouter<App> {
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 366);
 /// So many times of one schedule are listed.
 const EACH: usize = 500;
+/// So many game days are looked at, the newest first.
+const GAME_DAYS: usize = 1000;
 
 /// Which span.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -71,7 +75,22 @@ async fn listing(app: &App, span: (Timestamp, Timestamp)) -> Result<Listing, Api
         let Ok((policy, _)) = squall_model::parse_policy(&saved.policy) else { continue };
         more.extend(policy.spec.freezes.iter().enumerate().filter_map(|(i, freeze)| frozen(&document.id, i, freeze)));
     }
+    more.extend(crate::gamedays::list(app, None, GAME_DAYS).await?.into_iter().filter_map(game_day));
     Ok(squall_schedule::calendar(&timetables, &planners, more, span, EACH))
+}
+
+/// A game day with a time. One that was called off does not take place.
+fn game_day(day: DaySummary) -> Option<Entry> {
+    let start = day.started.or(day.starts).filter(|_| day.state != DayState::Cancelled)?;
+    Some(Entry {
+        uid: day.id,
+        kind: EntryKind::GameDay,
+        start,
+        end: day.ended.filter(|end| *end > start),
+        title: format!("{} (game day)", day.title),
+        detail: day.participants.join(", "),
+        skipped: None,
+    })
 }
 
 fn frozen(policy: &str, i: usize, freeze: &Freeze) -> Option<Entry> {
@@ -90,7 +109,7 @@ fn frozen(policy: &str, i: usize, freeze: &Freeze) -> Option<Entry> {
 
 /// What is ahead
 ///
-/// Times of schedules, hours of monkeys, and freezes of policies.
+/// Times of schedules, hours of monkeys, game days, and freezes of policies.
 #[utoipa::path(get, path = "/calendar", tag = "calendar", params(Span), responses(
     (status = 200, description = "Entries in order of their start, and the schedules of which not all are listed", body = Object),
     (status = 400, description = "The query cannot be understood", body = Problem, content_type = "application/problem+json"),

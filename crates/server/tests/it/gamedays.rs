@@ -160,3 +160,22 @@ async fn a_change_made_from_an_old_version_is_refused() {
     assert_eq!(status(admin.post::<Json>("gamedays", &json!({ "title": "", "participants": [], "scenarios": [] })).await), 422);
     admin.delete(&format!("gamedays/{id}")).await.expect("never started");
 }
+
+#[tokio::test]
+async fn a_game_day_stands_in_the_calendar_until_it_is_called_off() {
+    let desk = Desk::start().await;
+    let admin = desk.admin().await;
+    let _: Json = admin.put("experiments/waits", &json!({ "manifest": WAITS })).await.expect("saved");
+    let mut plan = plan();
+    plan["starts"] = json!("2030-05-01T09:00:00Z");
+    let view: Json = admin.post("gamedays", &plan).await.expect("planned");
+    let calendar = "calendar?from=2030-05-01T00:00:00Z&to=2030-05-02T00:00:00Z";
+    let listing: Json = admin.get(calendar).await.expect("a calendar");
+    let entry = &listing["entries"][0];
+    assert_eq!((&entry["kind"], &entry["uid"], &entry["start"]), (&json!("gameDay"), &view["id"], &json!("2030-05-01T09:00:00Z")));
+    assert_eq!(entry["title"], "Rehearsal (game day)");
+    let path = format!("gamedays/{}/cancel", view["id"].as_str().expect("an id"));
+    let _: Changed = admin.post(&path, &json!({ "reason": "a storm of another kind" })).await.expect("called off");
+    let listing: Json = admin.get(calendar).await.expect("a calendar");
+    assert_eq!(listing["entries"], json!([]));
+}
