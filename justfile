@@ -24,6 +24,10 @@ lint:
 gen:
     cargo xtask gen
 
+# The console: checks, tests and a drive in a browser; `just console --write` builds what is committed
+console *args:
+    cargo xtask web {{args}}
+
 # Every bench in full, one after another (about 45 minutes on a quiet machine)
 bench:
     cargo xtask reaction

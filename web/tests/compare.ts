@@ -1,5 +1,6 @@
 // Pictures of pages against those that were accepted. Both are made small and grey first, so that other fonts, other times and other ids
-// are no difference, and a part that moved, vanished or lost its ground is one. `ACCEPT=1` accepts what is seen now.
+// are no difference, and a part that moved, vanished or lost its ground is one. `ACCEPT=all` accepts what is seen now, `ACCEPT=new` only what has no
+// accepted picture yet.
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Page } from 'playwright-core';
@@ -12,12 +13,18 @@ const MOST = 0.06;
 export async function compare(page: Page, name: string): Promise<string | undefined> {
   const shot = await page.screenshot({ animations: 'disabled', caret: 'hide' });
   writeFileSync(new URL(`./shots/${name}.png`, import.meta.url), shot);
-  const accepted = new URL(`./screens/${name}.png`, import.meta.url);
-  if (process.env['ACCEPT']) writeFileSync(accepted, shot);
-  if (!existsSync(accepted)) return `${name}: there is no accepted picture; look at tests/shots/${name}.png and accept it with ACCEPT=1`;
   // In a page of its own: the console's policy lets no other script run.
   const other = await page.context().newPage();
-  const pictures = [readFileSync(accepted), shot].map((picture) => `data:image/png;base64,${picture.toString('base64')}`);
+  const picture = `data:image/png;base64,${shot.toString('base64')}`;
+  const accepted = new URL(`./screens/${name}.webp`, import.meta.url);
+  const accept = process.env['ACCEPT'];
+  if (accept === 'all' || (accept === 'new' && !existsSync(accepted)))
+    writeFileSync(accepted, Buffer.from(await halved(other, picture), 'base64'));
+  if (!existsSync(accepted)) {
+    await other.close();
+    return `${name}: there is no accepted picture; look at tests/shots/${name}.png and accept it with ACCEPT=new`;
+  }
+  const pictures = [`data:image/webp;base64,${readFileSync(accepted).toString('base64')}`, picture];
   const { mean, share } = await other.evaluate(
     async ([urls, small]) => {
       const blocks = await Promise.all(
@@ -50,4 +57,20 @@ export async function compare(page: Page, name: string): Promise<string | undefi
   await other.close();
   if (mean <= MEAN && share <= MOST) return undefined;
   return `${name}: looks otherwise than was accepted (mean ${mean.toFixed(1)} of 255, ${(share * 100).toFixed(1)} % of blocks); see tests/shots/${name}.png`;
+}
+
+/** As it is committed: half as wide, and small. */
+async function halved(page: Page, url: string): Promise<string> {
+  return page.evaluate(async (source) => {
+    const image = new Image();
+    image.src = source;
+    await image.decode();
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [Math.round(image.width / 2), Math.round(image.height / 2)];
+    const context = canvas.getContext('2d');
+    if (!context) throw new Error('no canvas');
+    context.imageSmoothingQuality = 'high';
+    context.drawImage(image, 0, 0, canvas.width, canvas.height);
+    return canvas.toDataURL('image/webp', 0.75).split(',')[1] ?? '';
+  }, url);
 }

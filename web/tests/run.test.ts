@@ -122,6 +122,20 @@ ${Array.from({ length: probes }, (_, index) => one(index)).join('')}  method:
 `;
 }
 
+it('the console can be used within a second of the first request', async () => {
+  const times: number[] = [];
+  // Others on the machine make it longer, never shorter. Each is a new browser, which has nothing of it yet.
+  for (let pass = 0; pass < 4 && Math.min(1001, ...times) > 1000; pass++) {
+    const page = await chromium.page('light', team);
+    const began = Date.now();
+    await page.goto(team.url);
+    await page.getByRole('heading', { name: 'Verdicts of late' }).waitFor();
+    times.push(Date.now() - began);
+    await page.context().close();
+  }
+  expect(Math.min(...times)).toBeLessThanOrEqual(1000);
+});
+
 describe('much of everything', () => {
   it('a run of 20 probes and 50,000 samples scrolls and zooms without a task of over 100 ms', async () => {
     const each = Number(process.env['SAMPLES'] ?? 2_500);

@@ -14,6 +14,7 @@ mod shell;
 mod test;
 mod vm;
 mod vm_test;
+mod web;
 
 use clap::{Parser, Subcommand};
 
@@ -69,6 +70,8 @@ enum Task {
     Reaction(reaction::Args),
     /// Run tests in a virtual machine whose kernel has what this one may lack: netem, and a queue for `nf_tables`
     VmTest(vm_test::Args),
+    /// The console: its types, checks, tests and build, and the same in a browser against a real server
+    Web(web::Args),
     /// Bench: the smallest experiment, and 200 probes, against Chaos Toolkit
     Overhead(overhead::Args),
 }
@@ -94,6 +97,7 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Reaction(args) => reaction::run(&args),
         Task::VmTest(args) => vm_test::run(&args),
+        Task::Web(args) => web::run(&args),
         Task::Overhead(args) => overhead::run(&args),
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{cargo, command, has, run as sh, say};
-use crate::{clients, generate, shell};
+use crate::{clients, generate, shell, web};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -18,9 +18,11 @@ pub struct Args {
 const PACKAGES: &[(&str, &str)] = &[
     ("/usr/include/openssl/ssl.h", "libssl-dev"),
     ("/usr/lib/postgresql", "postgresql"),
+    ("/usr/share/fonts/truetype/dejavu", "fonts-dejavu-core"),
     ("/usr/sbin/sshd", "openssh-server"),
     ("bpftool", "bpftool"),
     ("busybox", "busybox-static"),
+    ("chromium", "chromium"),
     ("cpio", "cpio"),
     ("curl", "curl"),
     ("depmod", "kmod"),
@@ -60,6 +62,7 @@ pub fn run_all(args: &Args) -> Result<Vec<String>> {
     sh(cargo().args(nextest))?;
     sh(cargo().args(["test", "--workspace", "--doc", "--quiet"]))?;
     generate::run(&generate::Args { check: true })?;
+    web::test(&mut skipped)?;
     if args.fast {
         skipped.push("the crash matrix, the virtual machine and the benches: --fast".into());
         return Ok(skipped);

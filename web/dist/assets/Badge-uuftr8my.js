@@ -1,1 +1,0 @@
-import{B as e,D as t,E as n,K as r,U as i,_ as a,d as o,k as s,nt as c}from"./Page-D4JEZOFE.js";import{_ as l}from"./index-bevliqjU.js";var u=s(`<span><!> </span>`);function d(s,d){var f=u(),p=i(f);l(p,{get name(){return d.icon},size:13});var m=r(p,1,!0);c(f),e(()=>{a(f,1,`badge ${d.tone??``}`,`svelte-1m0dk8d`),o(f,`title`,d.title),n(m,d.text)}),t(s,f)}export{d as t};

@@ -1,7 +1,0 @@
-import{$ as e,D as t,I as n,X as r,et as i,k as a}from"./Page-D4JEZOFE.js";import{x as o}from"./index-bevliqjU.js";import{t as s}from"./DocumentPage-BY4ql5wc.js";import{n as c}from"./schemas-BrWwKv3r.js";var l=a(`<section class="card stack" aria-label="About policies"><h2>When it applies</h2> <p>To every run that starts from the moment it is saved, and to every step of those under way.</p> <p class="muted">Agents may have policies of their own, which no server can widen; a host's page shows them.</p></section>`);function u(a,u){i(u,!0);let d=r(()=>u.params.name),f=new c,p=[{title:`Upper bounds`,fields:[`caps`]},{title:`Days at which nothing runs`,fields:[`freezes`]},{title:`Hours at which experiments may run`,fields:[`windows`]},{title:`Protected processes`,fields:[`protected`]},{title:`Kinds of fault`,fields:[`denyFaults`,`allowFaults`]}];async function m(){return n(d)===void 0?`apiVersion: squall.dev/v1
-kind: Policy
-metadata:
-  name: my-policy
-spec:
-  caps: { targets: 5, percent: 50%, duration: 10m }
-`:(await o.get(`/api/v1/policies/{name}`,{path:{name:n(d)}})).policy}s(a,{get draft(){return f},kind:`policy`,what:`policy`,get name(){return n(d)},list:{href:`/policies`,title:`Policies`},role:`admin`,get sections(){return p},load:m,save:(e,t)=>o.put(`/api/v1/policies/{name}`,{path:{name:e},body:{policy:t}}),remove:e=>o.delete(`/api/v1/policies/{name}`,{path:{name:e}}),loss:`What it forbids is allowed from then on.`,aside:e=>{var n=l();t(e,n)},$$slots:{aside:!0}}),e()}export{u as default};

@@ -1,1 +1,0 @@
-import{n as e,t}from"./Page-D4JEZOFE.js";function n(n){t(n,{title:`Squall`,children:(t,n)=>{e(t,{})},$$slots:{default:!0}})}export{n as default};

@@ -1,1 +1,0 @@
-import{I as e,J as t,Y as n}from"./Page-D4JEZOFE.js";var r=new class{#e=n();get monkey(){return e(this.#e)}set monkey(e){t(this.#e,e)}take(){let e=this.monkey;return this.monkey=void 0,e}};export{r as t};

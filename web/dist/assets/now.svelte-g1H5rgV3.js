@@ -1,1 +1,0 @@
-import{I as e,J as t,Y as n,q as r}from"./Page-D4JEZOFE.js";var i=new class{#e=n(r(Date.now()));get ms(){return e(this.#e)}set ms(e){t(this.#e,e,!0)}constructor(){setInterval(()=>this.ms=Date.now(),1e3)}};export{i as t};
