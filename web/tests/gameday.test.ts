@@ -136,6 +136,16 @@ spec:
   });
   await open(page, team, '/findings');
   await column('Verified').getByRole('link').first().waitFor();
+
+  // Whatever people write about it is shown as text.
+  const evil = '<img src=x onerror="window.hit=1">';
+  const { items } = await team.api<{ items: { id: string }[] }>('GET', '/findings');
+  await team.api('PATCH', `/findings/${items[0]?.id}`, { title: evil, notes: evil, tags: [evil], service: evil });
+  for (const path of ['/findings', '/findings?view=list', `/findings/${items[0]?.id}`]) {
+    await open(page, team, path);
+    await page.getByText(evil).first().waitFor();
+    expect(await page.evaluate(() => 'hit' in window || document.querySelector('img[src="x"]') !== null), path).toBe(false);
+  }
   await page.context().close();
 });
 
