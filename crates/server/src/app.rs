@@ -7,12 +7,18 @@ use squall_store::Database;
 
 use crate::auth::Auth;
 use crate::fleet::Fleet;
+use crate::metrics::Metrics;
 use crate::notifications::Notifications;
 use crate::runs::Runs;
 
 /// The database and the services that stand on it. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Whole>);
+
+struct Whole {
+    parts: Parts,
+    metrics: Metrics,
+}
 
 /// The parts of an [`App`].
 pub struct Parts {
@@ -33,21 +39,31 @@ pub struct Parts {
 impl App {
     /// From its parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Whole { parts, metrics: Metrics::default() }))
+    }
+
+    /// What is counted since the server's start.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 }
 
 impl std::ops::Deref for App {
     type Target = Parts;
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.0.parts
     }
 }
 
 /// What a server does besides answering. Runs until it is dropped.
 pub async fn background(app: App) {
     let scheduler = app.runs.scheduler();
-    tokio::join!(crate::idempotency::forget_old(app.clone()), crate::notifications::keep(app.clone()), scheduler.keep());
+    tokio::join!(
+        crate::idempotency::forget_old(app.clone()),
+        crate::notifications::keep(app.clone()),
+        crate::metrics::count(app.clone()),
+        scheduler.keep()
+    );
 }
 
 /// Wall time.

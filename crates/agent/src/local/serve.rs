@@ -15,6 +15,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use squall_api::Problem;
 use squall_api::problem::FieldError;
@@ -155,7 +159,7 @@ async fn listen(path: &Path, for_others: bool) -> Result<UnixListener, LocalErro
 }
 
 fn router(api: Arc<LocalApi>, access: Access) -> Router {
-    let nowhere = || async { answer(&Problem::not_found("path", "here").hint("there is `/faults`")) };
+    let nowhere = || async { answer(&Problem::not_found("path", "here").hint("there are `/faults` and `/metrics`")) };
     let no_method = || async {
         let problem = Problem::new("method-not-allowed", "No such method here", 405).hint("`/faults` takes POST, GET and DELETE");
         let mut response = answer(&problem);
@@ -164,6 +168,7 @@ fn router(api: Arc<LocalApi>, access: Access) -> Router {
     };
     Router::new()
         .route("/faults", get(list).post(set).delete(clear))
+        .route("/metrics", get(metrics))
         .fallback(nowhere)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -230,6 +235,27 @@ async fn list(State(api): State<Arc<LocalApi>>, query: Asked) -> Response {
             Json(json!({ "items": items })).into_response()
         }
         Err(problem) => answer(&problem),
+    }
+}
+
+/// What is in force by this API, for Prometheus (`OpenMetrics` 1.0).
+async fn metrics(State(api): State<Arc<LocalApi>>) -> Response {
+    let (in_force, stuck) = (Family::<Vec<(&str, String)>, Gauge>::default(), Gauge::<i64>::default());
+    for fault in api.list().await {
+        if fault.status == "stuck" {
+            stuck.inc();
+        }
+        for effect in fault.effects {
+            in_force.get_or_create(&vec![("target", fault.target.clone()), ("fault", effect.kind)]).inc();
+        }
+    }
+    let mut registry = Registry::default();
+    registry.register("squall_local_faults_in_force", "Faults that are set through the local API", in_force);
+    registry.register("squall_local_faults_stuck", "Targets on which something could not be put back yet", stuck);
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(_) => answer(&Problem::internal("the metrics cannot be written")),
     }
 }
 

@@ -66,6 +66,7 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     if let Some(url) = &args.server {
         return remote::run(&args, url, &prepared, mode, cx);
     }
+    let collector = crate::telemetry::collector()?;
     let options = Options { seed: args.seed, policies: args.policy.clone(), halt_after: args.halt_after_event };
     let Some(finished) = carry_out_here(cx, &prepared, &options, mode)? else {
         cx.note("left while things were still being put back: the watchdog finishes that now; `squall recover` checks");
@@ -74,6 +75,9 @@ pub fn run(args: Args, cx: &Context) -> anyhow::Result<ExitCode> {
     for (path, format) in args.report.iter().zip(formats) {
         super::report::write(cx, &finished.run, format, path)?;
         cx.note(format!("report: {}", path.display()));
+    }
+    if let Some(collector) = &collector {
+        crate::telemetry::send(collector, &finished.run, cx)?;
     }
     if args.output == Output::Json {
         cx.json(&super::show::summary(cx, &finished.run)?)?;

@@ -16,3 +16,4 @@ mod redirected;
 mod runs;
 mod signing_in;
 mod team;
+mod traces;

@@ -288,6 +288,20 @@ fn a_manifest_gives_the_same_verdict_by_the_server_as_by_hand() {
         let ended = team.ended(&client, &run);
         assert_eq!(ended.verdict, Some(verdict), "{ended:?}");
     }
+
+    // What became of them is there for Prometheus.
+    let counted = [
+        "chaos_experiment_status{experiment=\"slow-database\"} 0",
+        "squall_runs_total{experiment=\"slow-database\",verdict=\"deviated\"} 1",
+        "squall_runs_total{experiment=\"slow-database\",verdict=\"held\"} 1",
+        "squall_injections_total{fault=\"network.latency\",result=\"in_force\"} 2",
+        "chaos_recovery_time_seconds_count 2",
+        "chaos_blast_radius{services=\"\"} 0",
+        "squall_host_linked{host=\"web\"} 1",
+    ];
+    let metrics = || team.office(|| async { client.text("metrics").await.expect("metrics") });
+    squall_testkit::eventually("the runs are counted", || counted.iter().all(|line| metrics().contains(line)));
+    assert!(metrics().ends_with("# EOF\n"), "{}", metrics());
 }
 
 /// Zone `a` is production: kills are nobody's there, and whatever else happens wants another pair of eyes.

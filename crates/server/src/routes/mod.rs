@@ -10,6 +10,7 @@ mod gamedays;
 mod health;
 mod hosts;
 mod library;
+mod metrics;
 mod monkeys;
 mod notifications;
 mod oidc;
@@ -49,6 +50,7 @@ fn described() -> OpenApiRouter<App> {
 fn resources() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(health::router())
+        .merge(metrics::router())
         .merge(audit::router())
         .merge(oidc::router())
         .merge(session::router())

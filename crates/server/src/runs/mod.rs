@@ -337,6 +337,11 @@ impl Runs {
         self.live().get(run).map(|live| live.view.clone())
     }
 
+    /// The states of all runs that this server drives.
+    pub(crate) fn states(&self) -> Vec<Arc<State>> {
+        self.live().values().map(|live| live.view.borrow().clone()).collect()
+    }
+
     /// How many records of a run are written, for those who follow it. Nothing for one that this server does not drive.
     pub fn written(&self, run: &RunId) -> Option<watch::Receiver<u64>> {
         self.live().get(run).map(|live| live.written.clone())

@@ -30,6 +30,7 @@ async fn serving(config: ServerConfig, cx: &Context) -> anyhow::Result<()> {
     let clock = Arc::new(BootClock::new());
     let wall: Arc<dyn WallClock> = Arc::new(SystemWallClock);
     let failed = |what: &str, error: &dyn std::fmt::Display| CliError::failed(format!("{what}: {error}"), None);
+    let collector = crate::telemetry::collector()?;
     let api = listen(&config.listen, "--listen").await?;
     let agents = listen(&config.agents, "--agents").await?;
     let tls = config.tls.as_ref().map(squall_server::api_tls).transpose().map_err(|e| CliError::usage(e, None))?;
@@ -61,6 +62,7 @@ async fn serving(config: ServerConfig, cx: &Context) -> anyhow::Result<()> {
         ended = fleet.serve(agents) => ended.map_err(|e| failed("the agents' links", &e))?,
         () = runs.clone().keep() => {}
         () = squall_server::background(app.clone()) => {}
+        () = traced(app.clone(), collector) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
@@ -115,4 +117,12 @@ fn host_of(url: &str) -> Option<String> {
     let authority = url.split_once("://")?.1.split('/').next()?;
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     Some(host.trim_matches(['[', ']']).to_owned())
+}
+
+/// Sends traces, where a collector is given.
+async fn traced(app: App, collector: Option<squall_telemetry::Collector>) {
+    match collector {
+        Some(collector) => squall_server::export_traces(app, collector).await,
+        None => std::future::pending().await,
+    }
 }
