@@ -95,6 +95,41 @@ describe.each<Look>(['light', 'dark', 'narrow'])('in %s', (look) => {
     await page.context().close();
   });
 
+  it('so does what opens over a page', async () => {
+    const page = await chromium.page(look, team);
+    const wrong: string[] = [];
+    const seen = async (name: string): Promise<void> => {
+      await page.getByRole('dialog').waitFor();
+      await settled(page);
+      wrong.push(...(await barriers(page)).map((one) => `${name}: ${one}`));
+      const difference = await compare(page, `${name}-${look}`);
+      if (difference) wrong.push(difference);
+      await page.keyboard.press('Escape');
+      await page.getByRole('dialog').waitFor({ state: 'detached' });
+    };
+    await open(page, team, '/hosts');
+    await page.getByRole('button', { name: 'Stop everything' }).click();
+    await seen('over-red-button');
+    await page.getByRole('button', { name: 'Add a host' }).click();
+    await seen('over-add-host');
+    await page.locator('h1').click();
+    await page.keyboard.press('?');
+    await seen('over-keys');
+    await open(page, team, '/library/process-pause');
+    await page.getByRole('button', { name: 'Start…' }).click();
+    await seen('over-start');
+    if (look === 'narrow') {
+      await page.getByRole('button', { name: 'Navigation', exact: true }).click();
+      await page.getByRole('link', { name: 'Hosts', exact: true }).waitFor();
+      wrong.push(...(await barriers(page)));
+      wrong.push(...[await compare(page, 'over-drawer-narrow')].filter((one) => one !== undefined));
+      await page.keyboard.press('Escape');
+      await page.getByRole('link', { name: 'Hosts', exact: true }).waitFor({ state: 'hidden' });
+    }
+    expect(wrong).toEqual([]);
+    await page.context().close();
+  });
+
   it('so does the login', async () => {
     const page = await chromium.page(look);
     await page.goto(`${team.url}/runs`);

@@ -74,6 +74,24 @@ describe('a run under way', () => {
     await page.context().close();
   });
 
+  it('is stopped by keyboard alone', async () => {
+    const page = await chromium.page('light', team);
+    await open(page, team, '/hosts');
+    await page.getByRole('button', { name: 'Stop everything' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').waitFor();
+    await eventually('the answer is under the finger', () =>
+      page.evaluate(
+        () => document.activeElement?.closest('dialog footer') !== null && document.activeElement?.textContent?.includes('Stop everything'),
+      ),
+    );
+    await page.keyboard.press('Enter');
+    await page.getByText('Everything is stopped').first().waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('dialog').waitFor({ state: 'detached' });
+    await page.context().close();
+  });
+
   it('goes on when a person says so', async () => {
     const page = await chromium.page('light', team);
     const manifest = pause('waits-for-somebody', port, '500ms', '30s').replace(

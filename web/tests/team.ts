@@ -206,6 +206,12 @@ spec:
         expect: { lt: ${limit} }
         every: 100ms
         timeout: 5s
+      # A question that is on its way when the fault begins says nothing of it, and hangs for as long: somebody else has to look.
+      - name: second look
+        http: { url: "http://127.0.0.1:${port}/", measure: latency }
+        expect: { lt: ${limit} }
+        every: 170ms
+        timeout: 5s
   steady: { for: 800ms }
 ${extra}  method:
     - name: it hangs
