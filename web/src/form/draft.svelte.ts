@@ -18,7 +18,10 @@ export interface Mistake {
 }
 
 export class Draft {
-  text = $state('');
+  #text = $state('');
+  /** The text that is understood: what somebody types is, once they pause for a moment. */
+  #settled = $state('');
+  #timer: ReturnType<typeof setTimeout> | undefined;
   /** As the server has it. */
   saved = $state('');
   schema = $state.raw<Schema | undefined>();
@@ -28,7 +31,7 @@ export class Draft {
   /** What the server said, and of which text. */
   #answer = $state.raw<{ text: string; error?: ApiError } | undefined>();
 
-  reading = $derived(read(this.text));
+  reading = $derived(read(this.#settled));
   changed = $derived(this.text !== this.saved);
   #issues = $derived(this.schema && this.reading.errors.length === 0 ? check(this.schema, this.reading.value) : []);
   mistakes = $derived.by(() => this.#mistakes());
@@ -52,6 +55,23 @@ export class Draft {
     this.saved = text;
   }
 
+  get text(): string {
+    return this.#text;
+  }
+
+  set text(text: string) {
+    clearTimeout(this.#timer);
+    this.#text = text;
+    this.#settled = text;
+  }
+
+  /** The text as somebody types it: to understand all of it at every keystroke would be felt. */
+  type(text: string): void {
+    this.#text = text;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => (this.#settled = text), 150);
+  }
+
   /** Another document, or the same as somebody else has left it. */
   load(text: string): void {
     this.text = text;
@@ -67,7 +87,7 @@ export class Draft {
   #mistakes(): Mistake[] {
     const { errors } = this.reading;
     if (errors.length > 0) return errors.slice(0, 20).map((error) => ({ ...error, where: `line ${this.#line(error.from)}` }));
-    const answer = this.#answer?.text === this.text ? this.#answer : undefined;
+    const answer = this.#answer?.text === this.#settled ? this.#answer : undefined;
     if (answer && !answer.error) return [];
     const told = answer?.error?.problem.errors ?? [];
     if (told.length > 0) return told.map((one) => this.#told(one));
@@ -86,12 +106,12 @@ export class Draft {
   }
 
   #line(offset: number): number {
-    return this.text.slice(0, offset).split('\n').length;
+    return this.#settled.slice(0, offset).split('\n').length;
   }
 
   /** The word at a line and column, both from 1. Columns are of the text with its parameters filled in: nearly right is right enough. */
   #word(line: number, column: number): { from: number; to: number } {
-    const lines = this.text.split('\n');
+    const lines = this.#settled.split('\n');
     const start = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
     const content = lines[line - 1] ?? '';
     const from = Math.min(column - 1, Math.max(0, content.length - 1));

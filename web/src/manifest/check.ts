@@ -11,6 +11,14 @@ export interface Issue {
   key?: boolean;
 }
 
+const patterns = new Map<string, RegExp>();
+
+function fits(pattern: string, text: string): boolean {
+  let known = patterns.get(pattern);
+  if (!known) patterns.set(pattern, (known = new RegExp(pattern)));
+  return known.test(text);
+}
+
 /** Everything that is wrong with a value. */
 export function check(root: Schema, value: unknown): Issue[] {
   return issues(root, root, value, []);
@@ -54,7 +62,7 @@ function issues(root: Schema, schema: Schema, value: unknown, path: Path): Issue
 
 function ofScalar(schema: Schema, value: unknown, path: Path): Issue[] {
   if (typeof value === 'string') {
-    if (schema.pattern !== undefined && !new RegExp(schema.pattern).test(value)) return [{ path, message: `expected ${wanted(schema)}` }];
+    if (schema.pattern !== undefined && !fits(schema.pattern, value)) return [{ path, message: `expected ${wanted(schema)}` }];
     if (schema.minLength !== undefined && value.length < schema.minLength) return [{ path, message: 'is too short' }];
   }
   if (typeof value === 'number') {

@@ -49,8 +49,21 @@ export function isMap(value: unknown): value is Record<string, unknown> {
 
 const isNull = (schema: Schema) => schema.type === 'null';
 
+// A document is looked at with every keystroke, and has the same few schemas hundreds of times: what comes of each is kept.
+const resolved = new WeakMap<Schema, WeakMap<Schema, Schema>>();
+const merged = new WeakMap<Schema, Map<string, Schema>>();
+const listed = new WeakMap<Schema, { value: string; description?: string }[] | undefined>();
+
 /** The schema that a reference stands for; what is written beside the reference wins. Options (`anyOf: [X, null]`) become X. */
 export function resolve(root: Schema, schema: Schema): Schema {
+  let known = resolved.get(root);
+  if (!known) resolved.set(root, (known = new WeakMap()));
+  let found = known.get(schema);
+  if (!found) known.set(schema, (found = followed(root, schema)));
+  return found;
+}
+
+function followed(root: Schema, schema: Schema): Schema {
   let at = schema;
   for (let depth = 0; depth < 32; depth++) {
     if (at.$ref !== undefined) {
@@ -84,6 +97,11 @@ export function typesOf(schema: Schema): string[] {
 
 /** The texts that a schema allows, where it is a list of them, each with what it means. */
 export function choices(schema: Schema): { value: string; description?: string }[] | undefined {
+  if (!listed.has(schema)) listed.set(schema, words(schema));
+  return listed.get(schema);
+}
+
+function words(schema: Schema): { value: string; description?: string }[] | undefined {
   if (schema.enum?.every((value) => typeof value === 'string')) return schema.enum.map((value) => ({ value: String(value) }));
   const options = schema.oneOf ?? schema.anyOf;
   if (!options?.length || !options.every((option) => typeof option.const === 'string')) return undefined;
@@ -109,18 +127,25 @@ export function holds(condition: Schema, value: unknown): boolean {
 
 /** A schema with what its conditionals add for this value. */
 export function conditioned(root: Schema, schema: Schema, value: unknown): Schema {
-  const resolved = resolve(root, schema);
-  if (!resolved.allOf) return resolved;
-  let result: Schema = { ...resolved };
+  const plain = resolve(root, schema);
+  if (!plain.allOf) return plain;
+  const holding = plain.allOf.flatMap((part, index) => (part.if && !holds(part.if, value) ? [] : [index]));
+  let known = merged.get(plain);
+  if (!known) merged.set(plain, (known = new Map()));
+  const key = holding.join();
+  let found = known.get(key);
+  if (!found) known.set(key, (found = withParts(root, plain, holding)));
+  return found;
+}
+
+function withParts(root: Schema, schema: Schema, holding: readonly number[]): Schema {
+  let result: Schema = { ...schema };
   delete result.allOf;
-  for (const part of resolved.allOf) {
-    const extra = part.if ? (holds(part.if, value) ? part.then : undefined) : resolve(root, part);
+  for (const index of holding) {
+    const part = schema.allOf?.[index];
+    const extra = part?.if ? part.then : part && resolve(root, part);
     if (!extra) continue;
-    const properties = { ...result.properties };
-    for (const [key, added] of Object.entries(extra.properties ?? {})) {
-      // The description of the place says less than that of what belongs there.
-      properties[key] = { ...added };
-    }
+    const properties = { ...result.properties, ...extra.properties };
     result = { ...result, properties, required: [...new Set([...(result.required ?? []), ...(extra.required ?? [])])] };
   }
   return result;
