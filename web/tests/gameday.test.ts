@@ -117,6 +117,7 @@ spec:
   await page.getByLabel('What is to be done').fill('Answer from the cache');
   await page.getByRole('button', { name: 'Add', exact: true }).click();
   await page.getByLabel('State of Answer from the cache').selectOption('done');
+  await page.locator('li.closed').waitFor();
   await page.getByLabel('Runbook').fill('https://wiki.example/shop');
   await page.getByRole('button', { name: 'Save' }).click();
   await page.getByRole('link', { name: 'Open the runbook' }).waitFor();
