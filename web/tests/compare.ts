@@ -7,8 +7,8 @@ import type { Page } from 'playwright-core';
 
 /** Width of the small pictures, in pixels, and how far (of 255) their blocks may be apart: on average, and each. */
 const SMALL = 40;
-const MEAN = 5;
-const MOST = 0.06;
+const MEAN = 8;
+const MOST = 0.1;
 
 export async function compare(page: Page, name: string): Promise<string | undefined> {
   const shot = await page.screenshot({ animations: 'disabled', caret: 'hide' });

@@ -38,6 +38,8 @@ spec:
   timeZone: Europe/Berlin
 `,
   });
+  await team.api('PUT', '/experiments/shop-hangs', { manifest: pause('shop-hangs', port, '3s', '5s') });
+  const room = await planned();
   pages.push(
     ['overview', '/'],
     ['runs', '/runs'],
@@ -48,6 +50,7 @@ spec:
     ['library-entry', '/library/process-pause'],
     ['experiments', '/experiments'],
     ['experiment', '/experiments/shop-hangs'],
+    ['experiment-versions', '/experiments/shop-hangs?tab=versions'],
     ['experiment-text', '/experiments/shop-hangs?view=text'],
     ['schedules', '/schedules'],
     ['schedule', '/schedules/nightly'],
@@ -58,6 +61,7 @@ spec:
     ['calendar-agenda', '/calendar?view=agenda'],
     ['gamedays', '/gamedays'],
     ['gameday-new', '/gamedays/new'],
+    ['gameday', room],
     ['findings', '/findings'],
     ['finding', `/findings/${encodeURIComponent(finding)}`],
     ['approvals', '/approvals'],
@@ -73,6 +77,21 @@ spec:
     ['missing', '/nothing-is-here'],
   );
 });
+
+/** A game day that has begun; gives the path of its room. */
+async function planned(): Promise<string> {
+  const page = await chromium.page('light', team);
+  await open(page, team, '/gamedays/new');
+  await page.getByLabel('Title').first().fill('Rehearsal');
+  await page.getByLabel('Title').nth(1).fill('The shop hangs');
+  await page.getByRole('button', { name: 'Save the plan' }).click();
+  await page.waitForURL((url) => /^\/gamedays\/(?!new)/.test(url.pathname));
+  await page.getByRole('button', { name: 'Begin' }).click();
+  await page.getByText('The game day began').first().waitFor();
+  const { pathname } = new URL(page.url());
+  await page.context().close();
+  return pathname;
+}
 
 afterAll(async () => {
   await chromium?.stop();
@@ -117,6 +136,7 @@ describe.each<Look>(['light', 'dark', 'narrow'])('in %s', (look) => {
     await seen('over-keys');
     await open(page, team, '/library/process-pause');
     await page.getByRole('button', { name: 'Start…' }).click();
+    await page.getByText('would be refused').waitFor();
     await seen('over-start');
     if (look === 'narrow') {
       await page.getByRole('button', { name: 'Navigation', exact: true }).click();

@@ -1,1 +1,0 @@
-import{Dt as e,E as t,H as n,J as r,ht as i,it as a,nt as o,pt as s,tt as c,vt as l}from"./index-BSheXopM.js";var u=a(`<span><!> </span>`);function d(a,d){var f=u(),p=i(f);t(p,{get name(){return d.icon},size:13});var m=l(p,1,!0);e(f),s(()=>{r(f,1,`badge ${d.tone??``}`,`svelte-1m0dk8d`),n(f,`title`,d.title),c(m,d.text)}),o(a,f)}export{d as t};

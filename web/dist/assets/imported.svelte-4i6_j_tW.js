@@ -1,1 +1,0 @@
-import{bt as e,dt as t,xt as n}from"./index-BSheXopM.js";var r=new class{#e=n();get monkey(){return t(this.#e)}set monkey(t){e(this.#e,t)}take(){let e=this.monkey;return this.monkey=void 0,e}};export{r as t};

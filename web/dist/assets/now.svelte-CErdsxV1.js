@@ -1,1 +1,0 @@
-import{bt as e,dt as t,xt as n,yt as r}from"./index-BSheXopM.js";var i=new class{#e=n(r(Date.now()));get ms(){return t(this.#e)}set ms(t){e(this.#e,t,!0)}constructor(){setInterval(()=>this.ms=Date.now(),1e3)}};export{i as t};
