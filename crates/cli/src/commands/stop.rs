@@ -166,8 +166,18 @@ fn ask(state: &StateDir, run: &RunId, by: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether an agent has put everything back and removed what it had of the run, as it does once its server knows.
+fn is_forgotten(state: &StateDir, run: &RunId) -> bool {
+    !state.run_dir(run).exists()
+}
+
 fn wait(state: &StateDir, run: RunId, patience: Duration, cx: &Context) -> anyhow::Result<Stopped> {
-    let view = read(state, &run)?;
+    let view = match read(state, &run) {
+        Err(_) if is_forgotten(state, &run) => {
+            return Ok(Stopped { run, clean: true, how: "stopped, and everything is put back".into() });
+        }
+        read => read?,
+    };
     if view.closed.is_some() {
         return Ok(Stopped { run, clean: true, how: "is over already; nothing is left of it".into() });
     }
@@ -199,7 +209,10 @@ fn closed_within(state: &StateDir, run: &RunId, patience: Duration, cx: &Context
     let start = boottime();
     let mut told = start;
     loop {
-        let view = read(state, run)?;
+        let view = match read(state, run) {
+            Err(_) if is_forgotten(state, run) => return Ok(true),
+            read => read?,
+        };
         if view.closed.is_some() {
             return Ok(true);
         }

@@ -244,6 +244,28 @@ async fn watch_until_in_force(client: &Client, run: &Run) -> String {
 }
 
 #[test]
+fn a_run_that_is_stopped_on_its_host_is_put_back_there_and_the_agent_goes_on() {
+    let (mut team, client, db, _listener) = Team::at_work();
+    let before = team.network();
+    let new = NewRun { manifest: Some(manifest(&db)), from: Some("web".into()), ..NewRun::default() };
+    let run = team.run(&client, &new);
+    team.office(|| watch_until_in_force(&client, &run));
+    let mut squall = team.web.command(env!("CARGO_BIN_EXE_squall"));
+    squall.arg("--state-dir").arg(team.dir.path().join("web")).args(["stop", run.run.as_str()]);
+    let output = squall.output().expect("squall runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(team.network(), before);
+    let ended = team.ended(&client, &run);
+    assert_eq!(ended.verdict, Some(Verdict::Inconclusive), "{ended:?}");
+    for child in &mut team.children {
+        assert!(child.try_wait().expect("looked at").is_none(), "neither server nor agents have ended");
+    }
+    // The agent takes the next one.
+    let run = team.run(&client, &new);
+    team.office(|| watch_until_in_force(&client, &run));
+}
+
+#[test]
 fn what_a_killed_server_had_in_force_is_put_back_and_its_run_is_ended_when_it_is_back() {
     let (mut team, client, db, _listener) = Team::at_work();
     let before = team.network();
