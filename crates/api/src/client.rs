@@ -168,6 +168,11 @@ impl Client {
         self.change::<(), ()>(Method::DELETE, path, None).await
     }
 
+    /// `DELETE` of something that answers with what is left.
+    pub async fn delete_for<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.change::<T, ()>(Method::DELETE, path, None).await
+    }
+
     /// A change of any kind. An answer without content can be decoded as `()`.
     pub async fn change<T: DeserializeOwned, B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> Result<T, ClientError> {
         let mut request = self.request(method, path)?.timeout(PATIENCE);

@@ -15,6 +15,7 @@ mod policy;
 mod registry;
 mod remote;
 mod runner;
+mod saved;
 mod telemetry;
 mod toxiproxy;
 

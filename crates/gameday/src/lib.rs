@@ -28,7 +28,7 @@ pub use day::{DayState, GameDay, Mark, Marked, Scenario, ScenarioState};
 pub use finding::{Analysis, Finding, FindingChange, FindingError, FindingState, FindingStep, RunRef};
 pub use mistake::Mistake;
 pub use observe::{Deviation, Observation, Observed, fingerprint};
-pub use plan::{AgendaItem, Experiment, Objective, Participant, Plan, Role, ScenarioPlan};
+pub use plan::{AgendaItem, Experiment, Objective, Participant, Plan, PlanDocument, Role, ScenarioPlan};
 pub use report::{DayReport, Measured, RenderError, ScenarioReport};
 pub use search::{Query, search};
 pub use step::{DayError, DayStep};

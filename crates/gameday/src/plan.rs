@@ -11,6 +11,20 @@ use utoipa::ToSchema;
 use crate::Mistake;
 use crate::mistake::{link, text};
 
+/// A plan as a file: `squall gameday plan FILE`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanDocument {
+    /// Always `squall.dev/v1`.
+    #[schemars(extend("const" = "squall.dev/v1"))]
+    pub api_version: String,
+    /// Always `GameDay`.
+    #[schemars(extend("const" = "GameDay"))]
+    pub kind: String,
+    /// The plan.
+    pub spec: Plan,
+}
+
 /// What is meant to happen on a game day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

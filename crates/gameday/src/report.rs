@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use squall_model::{Time, Verdict};
 use utoipa::ToSchema;
 
-use crate::{ActionItem, DayState, Entry, GameDay, Happened, Mark, Marked, Participant, ScenarioState};
+use crate::{ActionItem, DayState, Entry, GameDay, Mark, Participant, ScenarioState};
 
 /// What a game day comes to, for programs. The pages are made from the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
@@ -268,24 +268,6 @@ impl DayReport {
 
     /// An entry of the timeline in words.
     fn line(&self, entry: &Entry) -> String {
-        let title = |index: &usize| self.scenario_title(*index);
-        match &entry.what {
-            Happened::Started {} => "The game day began".into(),
-            Happened::ScenarioStarted { scenario, run } => format!("{}: run {run} started", title(scenario)),
-            Happened::FaultInForce { scenario } => format!("{}: the fault is in force", title(scenario)),
-            Happened::ScenarioEnded { scenario, verdict, reason, .. } => format!("{}: {verdict} ({reason})", title(scenario)),
-            Happened::Skipped { scenario, reason } => format!("{}: left out ({reason})", title(scenario)),
-            Happened::Marked { scenario, mark: Marked::Detected } => format!("{}: detected", title(scenario)),
-            Happened::Marked { scenario, mark: Marked::Resolved } => format!("{}: resolved", title(scenario)),
-            Happened::Unmarked { scenario, mark } => format!("{}: not {} after all", title(scenario), mark.name()),
-            Happened::Actual { scenario, text } | Happened::Note { scenario: Some(scenario), text } => {
-                format!("{}: {text}", title(scenario))
-            }
-            Happened::Note { scenario: None, text } => text.clone(),
-            Happened::Lesson { text } => format!("Lesson: {text}"),
-            Happened::Action { id, text } => format!("Action {id}: {text}"),
-            Happened::Finished {} => "The game day is over".into(),
-            Happened::Cancelled { reason } => format!("The game day was called off: {reason}"),
-        }
+        entry.what.words(|index| self.scenario_title(index))
     }
 }

@@ -112,3 +112,24 @@ pub enum Happened {
         reason: String,
     },
 }
+
+impl Happened {
+    /// In words, with scenarios named by a function of their index.
+    pub fn words(&self, title: impl Fn(usize) -> String) -> String {
+        match self {
+            Self::Started {} => "The game day began".into(),
+            Self::ScenarioStarted { scenario, run } => format!("{}: run {run} started", title(*scenario)),
+            Self::FaultInForce { scenario } => format!("{}: the fault is in force", title(*scenario)),
+            Self::ScenarioEnded { scenario, verdict, reason, .. } => format!("{}: {verdict} ({reason})", title(*scenario)),
+            Self::Skipped { scenario, reason } => format!("{}: left out ({reason})", title(*scenario)),
+            Self::Marked { scenario, mark } => format!("{}: {}", title(*scenario), mark.name()),
+            Self::Unmarked { scenario, mark } => format!("{}: not {} after all", title(*scenario), mark.name()),
+            Self::Actual { scenario, text } | Self::Note { scenario: Some(scenario), text } => format!("{}: {text}", title(*scenario)),
+            Self::Note { scenario: None, text } => text.clone(),
+            Self::Lesson { text } => format!("Lesson: {text}"),
+            Self::Action { id, text } => format!("Action {id}: {text}"),
+            Self::Finished {} => "The game day is over".into(),
+            Self::Cancelled { reason } => format!("The game day was called off: {reason}"),
+        }
+    }
+}

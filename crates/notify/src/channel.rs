@@ -1,5 +1,6 @@
 //! A channel, as users write it.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_model::Time;
@@ -7,6 +8,64 @@ use utoipa::ToSchema;
 
 use crate::to::{self, Email, PagerDuty, Slack, Webhook};
 use crate::{Filter, Notice, Reach, Retry, SecretPlaces, SecretRef, Template};
+
+/// A channel as a file: `squall channel apply FILE`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChannelDocument {
+    /// Always `squall.dev/v1`.
+    #[schemars(extend("const" = "squall.dev/v1"))]
+    pub api_version: String,
+    /// Always `Channel`.
+    #[schemars(extend("const" = "Channel"))]
+    pub kind: String,
+    /// What it is called.
+    pub metadata: ChannelName,
+    /// Where some notices go, and in which words.
+    pub spec: Channel,
+}
+
+/// What a channel is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChannelName {
+    /// Up to 63 lower-case letters, digits and dashes.
+    #[schemars(regex(pattern = r"^[a-z0-9][-a-z0-9]{0,62}$"))]
+    pub name: String,
+}
+
+/// A channel, with what a server knows besides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChannelView {
+    /// Its name.
+    pub name: String,
+    /// Grows with every change; the `ETag` is made of it.
+    pub version: u64,
+    /// When it was changed last.
+    #[schemars(with = "String")]
+    #[schema(value_type = String, format = DateTime)]
+    pub updated: Timestamp,
+    /// The channel.
+    pub channel: Channel,
+}
+
+/// What came of a test of a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChannelTest {
+    /// Whether the receiver has it.
+    pub delivered: bool,
+    /// The status of HTTP or SMTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What the receiver said, or why it failed.
+    pub detail: String,
+    /// Whether it may work later.
+    pub again: bool,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
 
 /// Where some notices go, and in which words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
@@ -61,6 +120,7 @@ pub enum Destination {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = ChannelRate)]
+#[schemars(rename = "ChannelRate")]
 pub struct Rate {
     /// On average: 1 to 6000. Slack takes 60.
     #[schemars(range(min = 1, max = 6000))]

@@ -41,7 +41,7 @@ mod transport;
 
 pub use address::{Reach, ReachError};
 pub use backoff::Retry;
-pub use channel::{Channel, Destination, Guards, Mistake, Rate};
+pub use channel::{Channel, ChannelDocument, ChannelName, ChannelTest, ChannelView, Destination, Guards, Mistake, Rate};
 pub use deliverer::{Counts, Deliverer, Settings};
 pub use delivery::{Attempt, Delivery, DeliveryState, delivery_id};
 pub use filter::Filter;

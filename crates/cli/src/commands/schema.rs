@@ -35,6 +35,10 @@ enum Kind {
     Schedule,
     /// What a Chaos Monkey of a server does, to whom, and how often
     Monkey,
+    /// Where notices of a server go, which ones, and in which words
+    Channel,
+    /// The plan of a game day
+    Gameday,
 }
 
 impl Kind {
@@ -44,6 +48,8 @@ impl Kind {
             Self::Policy => squall_engine::policy_schema(),
             Self::Schedule => squall_engine::document_schema::<squall_schedule::Schedule>("schedule", "Squall schedule", registry),
             Self::Monkey => squall_engine::document_schema::<squall_schedule::Monkey>("monkey", "Squall monkey", registry),
+            Self::Channel => squall_engine::document_schema::<squall_notify::ChannelDocument>("channel", "Squall channel", registry),
+            Self::Gameday => squall_engine::document_schema::<squall_gameday::PlanDocument>("gameday", "Squall game day", registry),
         }
     }
 }

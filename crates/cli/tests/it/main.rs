@@ -6,6 +6,7 @@ mod containers;
 mod demo;
 mod doctor;
 mod field;
+mod keeping;
 mod library;
 mod lockout;
 mod manifests;

@@ -133,3 +133,34 @@ fn the_schemas_of_what_runs_by_itself_take_good_ones_and_refuse_bad_ones() {
     assert!(!monkey.is_valid(&with(json!({ "fault": "process.pauze", "target": target, "for": "30s" }))));
     assert!(!monkey.is_valid(&with(json!({ "fault": "process.kill", "target": target, "with": { "loudly": true } }))));
 }
+
+/// The first YAML of a page that is a document of this kind.
+fn documented(page: &str, kind: &str) -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+    let text = std::fs::read_to_string(path).expect("a page");
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut documents = blocks.filter_map(|block| squall_model::Document::parse(block).ok()).map(|document| document.value);
+    documents.find(|value| value["kind"] == kind).unwrap_or_else(|| panic!("{page} has no `{kind}`"))
+}
+
+#[test]
+fn what_the_pages_show_fits_the_schemas() {
+    for (page, kind) in [("schedules.md", "Schedule"), ("notifications.md", "Channel"), ("game-days.md", "GameDay")] {
+        let schema: Value = serde_json::from_str(&stdout(squall().args(["schema", &kind.to_lowercase()]), 0)).expect("JSON");
+        let validator = jsonschema::draft202012::new(&schema).expect("a good schema");
+        let mut document = documented(page, kind);
+        let found: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+        assert!(found.is_empty(), "{page}: {found:?}");
+        document["spec"]["nonsense"] = Value::from(1);
+        assert!(!validator.is_valid(&document), "{kind}: an unknown field");
+    }
+    let schema: Value = serde_json::from_str(&stdout(squall().args(["schema", "monkey"]), 0)).expect("JSON");
+    let validator = jsonschema::draft202012::new(&schema).expect("a good schema");
+    let mut monkey = documented("schedules.md", "Monkey");
+    // The page leaves the hypothesis out.
+    monkey["spec"].as_object_mut().expect("an object").remove("hypothesis");
+    let found: Vec<String> = validator.iter_errors(&monkey).map(|error| error.to_string()).collect();
+    assert!(found.is_empty(), "{found:?}");
+    monkey["spec"]["faults"][0]["with"] = serde_json::json!({ "nonsense": 1 });
+    assert!(!validator.is_valid(&monkey), "arguments of a fault are checked");
+}

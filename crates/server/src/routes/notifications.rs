@@ -3,13 +3,12 @@
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use squall_api::{Page, PageQuery, Problem, problem::FieldError};
-use squall_notify::{Channel, Delivery, DeliveryState, EventKind, Notice, Outbox, OutboxError, Sending};
+use squall_notify::{Channel, ChannelTest, ChannelView, Delivery, DeliveryState, EventKind, Notice, Outbox, OutboxError, Sending};
 use squall_store::{Batch, Document, StoreError, Write};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,21 +25,6 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(deliveries))
         .routes(routes!(delivery, discard))
         .routes(routes!(redeliver))
-}
-
-/// A channel, with what the server knows besides.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ChannelView {
-    /// Its name.
-    name: String,
-    /// Grows with every change; the `ETag` is made of it.
-    version: u64,
-    /// When it was changed last.
-    #[schema(value_type = String, format = DateTime)]
-    updated: Timestamp,
-    /// The channel.
-    channel: Channel,
 }
 
 fn seen(document: &Document) -> Result<ChannelView, StoreError> {
@@ -131,23 +115,6 @@ async fn remove(Admin(caller): Admin, State(app): State<App>, Path(name): Path<S
     let row = audit(&app, &caller, "channel.remove", &format!("channel/{name}"), Outcome::Ok, serde_json::Value::Null);
     app.db.commit(Batch::new(vec![delete, row])).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What came of a test.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ChannelTest {
-    /// Whether the receiver has it.
-    delivered: bool,
-    /// The status of HTTP or SMTP.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    /// What the receiver said, or why it failed.
-    detail: String,
-    /// Whether it may work later.
-    again: bool,
-    /// How long it took, in milliseconds.
-    took_ms: u64,
 }
 
 /// Try a channel out
