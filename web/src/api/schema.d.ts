@@ -1980,7 +1980,7 @@ export interface components {
              */
             text: string | null;
         };
-        /** @description What came of a test. */
+        /** @description What came of a test of a channel. */
         ChannelTest: {
             /** @description Whether the receiver has it. */
             delivered: boolean;
@@ -1999,7 +1999,7 @@ export interface components {
              */
             tookMs: number;
         };
-        /** @description A channel, with what the server knows besides. */
+        /** @description A channel, with what a server knows besides. */
         ChannelView: {
             /** @description Its name. */
             name: string;

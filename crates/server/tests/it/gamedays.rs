@@ -179,3 +179,30 @@ async fn a_game_day_stands_in_the_calendar_until_it_is_called_off() {
     let listing: Json = admin.get(calendar).await.expect("a calendar");
     assert_eq!(listing["entries"], json!([]));
 }
+
+#[tokio::test]
+async fn a_mark_is_at_every_reader_within_a_second() {
+    let desk = Desk::start().await;
+    let admin = desk.admin().await;
+    let (olga, theo) = (desk.user(&admin, "olga", Role::Viewer).await, desk.user(&admin, "theo", Role::Viewer).await);
+    let id = planned(&admin).await;
+    under_way(&desk, &admin, &id).await;
+    let mut readers = Vec::new();
+    for client in [&admin, &olga, &theo] {
+        let mut reader = client.events(&format!("gamedays/{id}/events"), None).await.expect("a stream");
+        let first = reader.next().await.expect("a stream").expect("that it began");
+        assert!(first.data.contains("started"), "{}", first.data);
+        readers.push(reader);
+    }
+    let clock = desk.app.runs.clock();
+    for mark in ["detected", "resolved"] {
+        let began = clock.now();
+        let _: Changed = olga.post(&format!("gamedays/{id}/scenarios/0/{mark}"), &json!({})).await.expect("marked");
+        for reader in &mut readers {
+            let event = reader.next().await.expect("a stream").expect("an entry");
+            let took = clock.now().saturating_sub(began);
+            assert!(event.data.contains(mark), "{}", event.data);
+            assert!(took < std::time::Duration::from_secs(1), "{mark} took {took:?}");
+        }
+    }
+}
