@@ -6,7 +6,7 @@ export default defineConfig({
     root: new URL('.', import.meta.url).pathname,
     include: ['*.test.ts'],
     fileParallelism: false,
-    testTimeout: 90_000,
-    hookTimeout: 60_000,
+    testTimeout: 240_000,
+    hookTimeout: 120_000,
   },
 });
