@@ -3,7 +3,7 @@
 use serde::Serialize;
 use squall_model::Time;
 
-use crate::driver::{at_most, matches, shuffled, unmet, wanted};
+use crate::driver::{Groups, matches, shuffled, unmet, wanted};
 use crate::program::{FaultNode, Node, NodeKind};
 use crate::{ApprovalNeed, Gate, GateRequest, HostFacts, PlannedChange, Program, Registry};
 
@@ -35,6 +35,9 @@ pub struct StepPreview {
     pub protected: usize,
     /// What would be touched with what matches now, in the order in which the seed takes them.
     pub targets: Vec<TargetPreview>,
+    /// Labels of those that would be its control group.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub control: Vec<String>,
     /// What stands in the way. Nothing may, for the run to begin.
     pub refusals: Vec<String>,
     /// Where people have to approve it first: who stands in the way is one of the refusals, too.
@@ -66,24 +69,31 @@ impl Preview {
 
     /// Looks at the host and plans every fault step. Changes nothing.
     pub async fn make(program: &Program, registry: &Registry, gate: &dyn Gate, host: &HostFacts, seed: u64) -> Self {
-        let mut steps: Vec<StepPreview> = Vec::new();
+        let (mut steps, mut groups) = (Vec::new(), Groups::default());
         for (index, node) in program.nodes.iter().enumerate() {
             if let NodeKind::Fault(fault) = &node.kind {
-                steps.push(step(index, node, fault, registry, gate, host, seed).await);
+                let order = Order { index, seed, groups: &mut groups };
+                steps.push(step(order, node, fault, registry, gate, host).await);
             }
         }
         Self { steps, longest: program.longest() }
     }
 }
 
-async fn step(
+/// How a step comes to its targets.
+struct Order<'a> {
     index: usize,
+    seed: u64,
+    groups: &'a mut Groups,
+}
+
+async fn step(
+    Order { index, seed, groups }: Order<'_>,
     node: &Node,
     fault: &FaultNode,
     registry: &Registry,
     gate: &dyn Gate,
     host: &HostFacts,
-    seed: u64,
 ) -> StepPreview {
     let mut preview = StepPreview {
         name: node.name.clone(),
@@ -93,6 +103,7 @@ async fn step(
         matched: 0,
         protected: 0,
         targets: Vec::new(),
+        control: Vec::new(),
         refusals: Vec::new(),
         approvals: None,
     };
@@ -116,27 +127,22 @@ async fn step(
         preview.refusals.push(unmet(fault, percent, preview.matched, preview.protected));
         return preview;
     };
-    let order = match at_most(shuffled(found.targets, seed, index, 1), fault, count) {
-        Ok(order) => order,
+    let (order, control) = match groups.choose(index, fault, shuffled(found.targets, seed, index, 1), count, count) {
+        Ok(chosen) => chosen,
         Err(error) => {
             preview.refusals.push(error);
             return preview;
         }
     };
-    let chosen = count.min(order.len());
-    let request = GateRequest {
-        fault: &fault.fault,
-        targets: &order[..chosen],
-        matched: preview.matched,
-        chosen,
-        duration: fault.duration,
-        in_force: 0,
-    };
+    preview.control = control.into_iter().map(|target| target.label).collect();
+    let chosen = order.len();
+    let request =
+        GateRequest { fault: &fault.fault, targets: &order, matched: preview.matched, chosen, duration: fault.duration, in_force: 0 };
     if let Err(denied) = gate.allow(&request) {
         preview.refusals.push(denied.message);
         preview.approvals = denied.approvals;
     }
-    for target in order.into_iter().take(chosen) {
+    for target in order {
         match kind.plan(&fault.with, &target, host).await {
             Ok(plan) => {
                 if plan.irreversible && !fault.accept_irreversible {

@@ -232,6 +232,7 @@ impl Tree<'_> {
                     except: None,
                     hosts: None,
                     at_most: BTreeMap::new(),
+                    control: false,
                 };
                 let ramp = step.ramp.as_ref();
                 NodeKind::Fault(Box::new(FaultNode {

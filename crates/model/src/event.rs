@@ -50,6 +50,9 @@ pub enum Event {
         matched: usize,
         /// Those chosen.
         targets: Vec<TargetRef>,
+        /// Labels of the targets that are its control group from now on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        control: Vec<String>,
     },
     /// The targets of a step could not be chosen.
     SelectFailed {

@@ -31,11 +31,13 @@ pub struct Target {
     /// `host` is the host's name.
     #[schemars(rename = "atMost")]
     pub at_most: BTreeMap<String, u32>,
+    /// As many of the other matches are the control group: nothing of this run touches them, and the report names them for comparison.
+    pub control: bool,
 }
 
 impl Target {
     /// The fields that are not kinds.
-    pub const FIELDS: [&'static str; 4] = ["select", "except", "hosts", "atMost"];
+    pub const FIELDS: [&'static str; 5] = ["select", "except", "hosts", "atMost", "control"];
 
     /// The kinds that come with Squall, for messages about targets that name none or several.
     pub const USUAL_KINDS: [&'static str; 3] = ["process", "host", "proxy"];
@@ -50,7 +52,7 @@ impl<'de> Deserialize<'de> for Target {
                 f.write_str("a target such as `process: { name: payments }`, with `select`")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Target, A::Error> {
-                let (mut select, mut except, mut hosts, mut at_most) = (None, None, None, None);
+                let (mut select, mut except, mut hosts, mut at_most, mut control) = (None, None, None, None, None);
                 let mut kinds: Vec<(String, Value)> = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
@@ -58,12 +60,14 @@ impl<'de> Deserialize<'de> for Target {
                         "except" => except = Some(map.next_value()?),
                         "hosts" => hosts = Some(map.next_value()?),
                         "atMost" => at_most = Some(map.next_value()?),
+                        "control" => control = Some(map.next_value()?),
                         _ => kinds.push((key, map.next_value()?)),
                     }
                 }
                 let (kind, selector) = one_kind("a target", "`process`, `host` or `proxy`", kinds)?;
                 let at_most = at_most.unwrap_or_default();
-                Ok(Target { kind, selector, select: select.unwrap_or_default(), except, hosts, at_most })
+                let (select, control) = (select.unwrap_or_default(), control.unwrap_or_default());
+                Ok(Target { kind, selector, select, except, hosts, at_most, control })
             }
         }
         deserializer.deserialize_map(Visitor)
@@ -83,6 +87,9 @@ impl Serialize for Target {
         }
         if !self.at_most.is_empty() {
             map.serialize_entry("atMost", &self.at_most)?;
+        }
+        if self.control {
+            map.serialize_entry("control", &self.control)?;
         }
         map.end()
     }

@@ -57,16 +57,17 @@ fn one(state: &State, event: &Event) -> Option<(Mark, String)> {
     };
     let step = |node: &usize| state.program.nodes.get(*node).map_or_else(|| format!("step {node}"), |n| n.name.clone());
     Some(match event {
-        Event::Selected { node, matched, targets } => {
+        Event::Selected { node, matched, targets, control } => {
             let labels: Vec<String> = targets.iter().map(|t| t.label.clone()).collect();
             (
                 Mark::Step,
                 format!(
-                    "{}: chose {} of {}: {}",
+                    "{}: chose {} of {}: {}{}",
                     step(node),
                     labels.len(),
                     count(*matched, "match").replace("matchs", "matches"),
-                    list(&labels, 5)
+                    list(&labels, 5),
+                    if control.is_empty() { String::new() } else { format!("; control group: {}", list(control, 5)) }
                 ),
             )
         }

@@ -11,9 +11,9 @@ use squall_engine::{BoxFuture, Clock};
 use squall_model::{Record, RunId};
 use tokio::sync::broadcast;
 
-use crate::summary::check_order;
 use crate::audit::{AuditError, AuditFilter, AuditHead, AuditRow, Link, Verifier};
 use crate::database::check_key;
+use crate::summary::check_order;
 use crate::{
     Batch, BeginRun, Change, Changes, CommitError, Committed, Database, Document, Fence, Filter, Lease, LeaseError, List, MemoryStore,
     RunStore, StoreError, StoredRun, Write,

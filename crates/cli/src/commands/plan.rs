@@ -73,6 +73,9 @@ fn print(cx: &Context, prepared: &Prepared, ground: &Ground, preview: &Preview) 
                 cx.result(format!("      undo: {}", change.undo))?;
             }
         }
+        if !step.control.is_empty() {
+            cx.result(format!("    left alone, as the control group: {}", step.control.join(", ")))?;
+        }
         for refusal in &step.refusals {
             cx.result(format!("    {} {refusal}", cx.style(Style::Red, "refused:")))?;
         }

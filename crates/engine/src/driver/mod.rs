@@ -16,7 +16,7 @@ use squall_undo::{Ledger, Undoer, Watchdog};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::state::{Command, Micros, Phase, State};
-pub(crate) use select::{at_most, matches, shuffled, unmet, wanted};
+pub(crate) use select::{Groups, matches, shuffled, unmet, wanted};
 pub use select::{chance, keyed_hash};
 
 use crate::{Clock, HostFacts, Journal, JournalError, Program, Registry, Target, TrafficControl};
@@ -133,6 +133,8 @@ pub(crate) struct Shared {
     /// The watchdog watches: nothing is armed before.
     pub guarded: watch::Receiver<bool>,
     pub injections: Mutex<HashMap<InjectionId, Arc<inject::Injection>>>,
+    /// Control groups, and what was touched.
+    pub groups: Mutex<Groups>,
 }
 
 impl Shared {
@@ -205,6 +207,7 @@ pub async fn drive(setup: Setup) -> Result<Outcome, JournalError> {
         events,
         guarded: guard,
         injections: Mutex::default(),
+        groups: Mutex::default(),
     });
     let mut driver = Driver {
         state: State::new(setup.program),

@@ -1,7 +1,7 @@
 //! Chooses the targets of a step: those that match, less those that are excepted or protected, by the run's seed.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
 
 use squall_model::{Event, Percent, Select, TargetRef};
 
@@ -21,38 +21,39 @@ pub(super) struct Request {
 pub(super) async fn select(shared: Arc<Shared>, request: Request) {
     let node = request.node;
     match chosen(&shared, &request).await {
-        Ok((matched, targets)) => {
+        Ok((matched, targets, control)) => {
             let refs = targets.into_iter().map(|target| {
                 let (id, label) = (target.id.clone(), target.label.clone());
                 TargetRef { injection: inject::remember(&shared, node, target), id, label }
             });
             let targets = refs.collect();
-            shared.tell(Event::Selected { node, matched, targets });
+            let control = control.into_iter().map(|target| target.label).collect();
+            shared.tell(Event::Selected { node, matched, targets, control });
         }
         Err(error) => shared.tell(Event::SelectFailed { node, error }),
     }
 }
 
-async fn chosen(shared: &Shared, request: &Request) -> Result<(usize, Vec<Target>), String> {
+async fn chosen(shared: &Shared, request: &Request) -> Result<(usize, Vec<Target>, Vec<Target>), String> {
     let NodeKind::Fault(fault) = &shared.program.nodes[request.node].kind else { return Err("it is no fault".into()) };
     let matches = matches(&shared.registry, shared.gate.as_ref(), fault).await?;
     let matched = matches.targets.len();
     let order = shuffled(matches.targets, shared.seed, request.node, request.round);
-    let wanted = wanted(fault, request.percent, matched, chance(shared.seed, request.node, request.round))
-        .ok_or_else(|| unmet(fault, request.percent, matched, matches.protected))?;
-    let order = at_most(order, fault, wanted)?;
-    let wanted = wanted.min(order.len());
+    let chance = chance(shared.seed, request.node, request.round);
+    let count = |percent| wanted(fault, percent, matched, chance).ok_or_else(|| unmet(fault, percent, matched, matches.protected));
+    let (wanted, most) = (count(request.percent)?, count(fault.stages.last().copied().flatten())?);
+    let (order, control) = shared.groups.lock().unwrap_or_else(PoisonError::into_inner).choose(request.node, fault, order, wanted, most)?;
     let gate = GateRequest {
         fault: &fault.fault,
-        targets: &order[..wanted],
+        targets: &order,
         matched,
-        chosen: wanted,
+        chosen: order.len(),
         duration: fault.duration,
         in_force: request.in_force,
     };
     shared.gate.allow(&gate).map_err(|denied| denied.message)?;
-    let targets = order.into_iter().take(wanted).filter(|t| !request.taken.contains(&t.id)).collect();
-    Ok((matched, targets))
+    let targets = order.into_iter().filter(|t| !request.taken.contains(&t.id)).collect();
+    Ok((matched, targets, control))
 }
 
 /// What matches a step's target, for the run itself and for `squall plan`.
@@ -92,9 +93,68 @@ pub(crate) fn unmet(fault: &FaultNode, percent: Option<Percent>, matched: usize,
     }
 }
 
-/// The targets that may be taken beside each other: at most so many with the same value of a label of their host, in order.
-/// A share is cut to that; a number that cannot be met is an error.
-pub(crate) fn at_most(order: Vec<Target>, fault: &FaultNode, wanted: usize) -> Result<Vec<Target>, String> {
+/// What a run keeps apart: the control groups of its steps, and what it has touched.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// Ids, by step. A group is chosen once, with the step's first targets, and stays.
+    control: HashMap<usize, Vec<String>>,
+    touched: HashSet<String>,
+}
+
+impl Groups {
+    /// The targets of a step out of its matches in order, and its control group if that is chosen now. `most` is how many targets the step
+    /// has in its last stage.
+    pub fn choose(
+        &mut self,
+        node: usize,
+        fault: &FaultNode,
+        mut order: Vec<Target>,
+        wanted: usize,
+        most: usize,
+    ) -> Result<(Vec<Target>, Vec<Target>), String> {
+        let matched = order.len();
+        order.retain(|target| !self.control.values().flatten().any(|id| *id == target.id));
+        if order.is_empty() && matched > 0 {
+            return Err(format!("all {matched} matches are in control groups of this run"));
+        }
+        let mut control = Vec::new();
+        if fault.target.control && !self.control.contains_key(&node) {
+            let group: Vec<Target> = at_most(order.clone(), fault, most)?.into_iter().take(most).collect();
+            let free = |target: &Target| !self.touched.contains(&target.id) && !group.iter().any(|other| other.id == target.id);
+            control = fitting(order.iter().filter(|target| free(target)).cloned().collect(), fault);
+            if control.len() < group.len() {
+                let (size, left) = (group.len(), control.len());
+                return Err(format!(
+                    "a control group of {size} cannot be had: {matched} match, and {left} are left beside those that are touched"
+                ));
+            }
+            control.truncate(group.len());
+            self.control.insert(node, control.iter().map(|target| target.id.clone()).collect());
+            order.retain(|target| !control.iter().any(|other| other.id == target.id));
+        }
+        let mut chosen = at_most(order, fault, wanted)?;
+        chosen.truncate(wanted);
+        self.touched.extend(chosen.iter().map(|target| target.id.clone()));
+        Ok((chosen, control))
+    }
+}
+
+/// The targets that may be taken beside each other, in order. A share is cut to that; a number that cannot be met is an error.
+fn at_most(order: Vec<Target>, fault: &FaultNode, wanted: usize) -> Result<Vec<Target>, String> {
+    let fitting = fitting(order, fault);
+    let number = matches!(fault.target.select, Select::Count(_) | Select::One | Select::Specific);
+    if fitting.len() < wanted && (number || fitting.is_empty()) {
+        let limits: Vec<String> = fault.target.at_most.iter().map(|(label, most)| format!("{label}: {most}")).collect();
+        let left = fitting.len();
+        let what =
+            if limits.is_empty() { "what is beside control groups".to_owned() } else { format!("`atMost: {{ {} }}`", limits.join(", ")) };
+        return Err(format!("`select: {}` cannot be met: {what} leaves {left}", fault.target.select));
+    }
+    Ok(fitting)
+}
+
+/// At most so many with the same value of a label of their host, in order.
+fn fitting(order: Vec<Target>, fault: &FaultNode) -> Vec<Target> {
     let limits = &fault.target.at_most;
     let mut taken: HashMap<(&str, String), u32> = HashMap::new();
     let fits = |target: &Target| {
@@ -108,18 +168,7 @@ pub(crate) fn at_most(order: Vec<Target>, fault: &FaultNode, wanted: usize) -> R
         }
         !full
     };
-    let fitting: Vec<Target> = order.into_iter().filter(fits).collect();
-    let number = matches!(fault.target.select, Select::Count(_) | Select::One | Select::Specific);
-    if fitting.len() < wanted && (number || fitting.is_empty()) {
-        let limits: Vec<String> = limits.iter().map(|(label, most)| format!("{label}: {most}")).collect();
-        return Err(format!(
-            "`select: {}` cannot be met: `atMost: {{ {} }}` leaves {}",
-            fault.target.select,
-            limits.join(", "),
-            fitting.len()
-        ));
-    }
-    Ok(fitting)
+    order.into_iter().filter(fits).collect()
 }
 
 /// The matches in the order in which this step takes them: by a hash of seed, step, round and target, so that the same
@@ -165,7 +214,8 @@ mod tests {
 
     fn node(select: Select, limits: &[(&str, u32)]) -> FaultNode {
         let at_most = limits.iter().map(|(label, most)| ((*label).to_owned(), *most)).collect();
-        let target = squall_model::Target { kind: "t".into(), selector: json!({}), select, except: None, hosts: None, at_most };
+        let target =
+            squall_model::Target { kind: "t".into(), selector: json!({}), select, except: None, hosts: None, at_most, control: false };
         FaultNode {
             fault: "f".into(),
             target,
@@ -230,5 +280,35 @@ mod tests {
         }
         // 1,000 expected of each; five standard deviations are 150.
         assert!(firsts.iter().all(|n| (850..1_150).contains(n)), "{firsts:?}");
+    }
+
+    #[test]
+    fn a_control_group_is_as_large_as_the_last_stage_and_nothing_of_the_run_touches_it() {
+        let mut compared = node(Select::Percent(Percent(30.0)), &[]);
+        compared.target.control = true;
+        let mut groups = Groups::default();
+        let order = |node| shuffled(targets(10), 7, node, 1);
+        let (first, control) = groups.choose(1, &compared, order(1), 1, 3).expect("enough");
+        assert_eq!((first.len(), control.len()), (1, 3));
+        let control = ids(control);
+        let (last, again) = groups.choose(1, &compared, order(1), 3, 3).expect("the last stage");
+        assert!(again.is_empty(), "it is chosen once");
+        assert!(last.len() == 3 && last[0].id == first[0].id && ids(last.clone()).iter().all(|id| !control.contains(id)));
+        let (others, _) = groups.choose(2, &node(Select::All, &[]), order(2), 10, 10).expect("another step");
+        assert_eq!(others.len(), 7);
+        assert!(ids(others).iter().all(|id| !control.contains(id)));
+        // All but the group of the first step are touched by now.
+        let error = groups.choose(3, &compared, order(3), 3, 3).expect_err("nobody is left");
+        assert_eq!(error, "a control group of 3 cannot be had: 10 match, and 0 are left beside those that are touched");
+    }
+
+    #[test]
+    fn a_control_group_keeps_to_the_limits_of_hosts_and_zones() {
+        let mut compared = node(Select::Count(1), &[("zone", 1)]);
+        compared.target.control = true;
+        let (touched, control) = Groups::default().choose(1, &compared, placed(), 1, 1).expect("enough");
+        assert_eq!((ids(touched), ids(control)), (vec!["t:0".to_owned()], vec!["t:1".to_owned()]));
+        compared.target.select = Select::Count(2);
+        assert!(Groups::default().choose(1, &compared, placed(), 2, 2).is_ok(), "one in each zone, twice");
     }
 }

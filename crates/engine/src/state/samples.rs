@@ -38,7 +38,13 @@ impl State {
             match self.phase {
                 Phase::Steady => self.judge_before(probe, &sample, out),
                 Phase::Inject | Phase::Observe | Phase::Revert => self.judge_during(probe, &sample),
-                Phase::Recover => self.judge_after(probe, &sample),
+                Phase::Recover if self.reverted_at.is_some_and(|at| sample.asked >= at) => self.judge_after(probe, &sample),
+                // Asked while something was broken: a late answer says so all the same, and nothing of the recovery.
+                Phase::Recover => {
+                    let fresh = self.probes[probe].fresh;
+                    self.judge_during(probe, &sample);
+                    self.probes[probe].fresh = fresh;
+                }
                 Phase::Plan | Phase::Verdict => {}
             }
         }
@@ -113,10 +119,6 @@ impl State {
     }
 
     fn judge_after(&mut self, probe: usize, sample: &Sample) {
-        let Some(reverted) = self.reverted_at else { return };
-        if sample.asked < reverted {
-            return;
-        }
         let state = &mut self.probes[probe];
         state.fresh = true;
         state.after.count(sample.judgement);

@@ -174,7 +174,7 @@ impl World<'_, '_> {
         if self.state.phase == Phase::Steady {
             self.baseline.insert(probe, value == Measured::Value(Value::Number(1.0)));
         }
-        let took = self.c.below(3) as u64 * 100;
+        let took = self.c.below(6) as u64 * 1_000;
         self.event(Event::Sampled { probe, took: took.min(self.now), measured: value });
     }
 
@@ -214,7 +214,7 @@ impl World<'_, '_> {
                     TargetRef { injection: InjectionId(self.next), id: format!("t{}", self.next), label: "t".into() }
                 });
                 let targets = targets.collect();
-                self.event(Event::Selected { node, matched: 3, targets });
+                self.event(Event::Selected { node, matched: 3, targets, control: Vec::new() });
             }
             4 | 5 if !self.injecting.is_empty() => {
                 let at = self.c.below(self.injecting.len());
@@ -325,6 +325,21 @@ fn run(bytes: &[u8]) -> (Verdict, usize, bool) {
             assert!(world.state.injections.values().any(|i| i.node == out.node && !i.left_out && seen(i)));
         }
     }
+    if verdict == Verdict::Held {
+        // Whatever was asked while something was broken counts, however late its answer came.
+        let began = world.state.first_injection.expect("something was injected");
+        let revert = world.state.phases.iter().find(|(phase, _)| *phase == Phase::Revert).map(|(_, at)| *at).expect("reverted");
+        for record in &world.records {
+            if let Event::Sampled { probe, took, measured: Measured::Value(Value::Number(n)) } = &record.event {
+                let spec = &world.state.program.probes[*probe];
+                let under_fault = (began + 1..revert).contains(&(record.at - took));
+                assert!(
+                    !(under_fault && spec.bound.is_some() && spec.persist == squall_model::Time::ZERO && *n < 0.5),
+                    "{record:?} and yet it held"
+                );
+            }
+        }
+    }
     if verdict == Verdict::Unsteady {
         assert!(world.state.injections.is_empty());
     }
@@ -354,7 +369,7 @@ fn calm(world: &mut World<'_, '_>, turn: usize) {
     } else if let Some(node) = world.selecting.pop() {
         world.next += 1;
         let target = TargetRef { injection: InjectionId(world.next), id: "t".into(), label: "t".into() };
-        world.event(Event::Selected { node, matched: 1, targets: vec![target] });
+        world.event(Event::Selected { node, matched: 1, targets: vec![target], control: Vec::new() });
     } else if let Some(action) = world.rolling.pop() {
         world.event(Event::RolledBack { action, error: None });
     } else if let Some(probe) = world.asked.pop() {

@@ -202,4 +202,8 @@ fn select(target: &Target, path: &Path, checker: &mut Checker<'_>) {
     if let Some(key) = nothing {
         checker.at(&path.key("select").key(key), "this selects nothing", "write a number above 0, or `one` or `all`");
     }
+    if target.control && matches!(target.select, Select::All | Select::Specific) {
+        let message = format!("with `select: {}` nobody is left for a control group", target.select);
+        checker.at(&path.key("control"), message, "select a part of the matches, such as `select: { percent: 50 }`");
+    }
 }

@@ -156,7 +156,7 @@ pub fn deviated() -> Writer {
         if second == 20 {
             writer.event(20 * SECOND + 200, Event::Elapsed { timer: Timer::SteadyEnd });
             let target = TargetRef { injection: one, id: "process:4711:99".into(), label: "payments (pid 4711)".into() };
-            writer.event(20 * SECOND + 1_500, Event::Selected { node: 1, matched: 3, targets: vec![target] });
+            writer.event(20 * SECOND + 1_500, Event::Selected { node: 1, matched: 3, targets: vec![target], control: Vec::new() });
             writer.event(20 * SECOND + 2_000, Event::Armed { injection: one });
             writer.event(20 * SECOND + 3_000, Event::Injected { injection: one });
             let evidence = "state of process 4711 is T (stopped)".to_owned();

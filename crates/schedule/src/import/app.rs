@@ -108,6 +108,7 @@ fn killed(app: &str) -> MonkeyFault {
             except: None,
             hosts: None,
             at_most: std::collections::BTreeMap::new(),
+            control: false,
         },
         with: None,
         duration: None,

@@ -160,7 +160,7 @@ impl Desk {
         let mut events =
             vec![Event::Started(Box::new(started)), Event::Planned, sample(0.0), sample(0.0), sample(0.0), sample(0.0), sample(0.0)];
         events.push(Event::Elapsed { timer: Timer::SteadyEnd });
-        events.push(Event::Selected { node: 1, matched: 1, targets: vec![target] });
+        events.push(Event::Selected { node: 1, matched: 1, targets: vec![target], control: Vec::new() });
         events.extend([Event::Armed { injection }, Event::Injected { injection }]);
         events.push(Event::Verified { injection, in_force: true, evidence: "it is paused".into() });
         events.extend((0..5).map(|_| sample(if bad { 4.0 } else { 0.0 })));
