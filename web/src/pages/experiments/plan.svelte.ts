@@ -19,7 +19,11 @@ export interface StepPreview {
   matched: number;
   protected: number;
   targets: TargetPreview[];
+  /** Labels of the control group, which nothing touches. */
+  control?: string[];
   refusals: string[];
+  /** The rule that wants the most people to approve the run, where one does. */
+  approvals?: { policy: string; rule: string; wanted: number; have: number };
 }
 
 export interface TargetPreview {
