@@ -133,15 +133,15 @@ fn probe_evidence(state: &State, index: usize, samples: Vec<SampleEvidence>) -> 
     let phase_start = |phase| state.phases.iter().find(|(p, _)| *p == phase).map(|(_, at)| *at);
     let reverting = phase_start(crate::Phase::Revert).unwrap_or(Micros::MAX);
     let reverted = state.reverted_at.unwrap_or(Micros::MAX);
-    let stage = |from: Micros, to: Micros| stage_evidence(samples.iter().filter(|s| s.asked >= from && s.asked < to));
+    let stage = |of: &dyn Fn(&SampleEvidence) -> bool| stage_evidence(samples.iter().filter(|s| of(s)));
     let violated = probe.first_violation.is_some();
     ProbeEvidence {
         name: spec.name.clone(),
         what: spec.what.clone(),
         expectation: spec.expectation.clone(),
-        before: stage(0, first),
-        during: stage(first, reverting),
-        after: stage(reverted, Micros::MAX),
+        before: stage(&|s| s.at <= first),
+        during: stage(&|s| s.at > first && s.asked < reverting),
+        after: stage(&|s| s.asked >= reverted),
         first_violation: probe.first_violation,
         longest_violation: violated.then_some(probe.longest_violation),
         time_to_detect: probe.detected.zip(state.first_in_force).map(|(at, from)| at.saturating_sub(from)),

@@ -105,11 +105,12 @@ impl State {
     fn judge_during(&mut self, probe: usize, sample: &Sample) {
         let Some(first) = self.first_injection else { return };
         let revert_began = self.phases.iter().find(|(p, _)| *p == Phase::Revert).map(|(_, at)| *at);
-        if sample.asked < first || revert_began.is_some_and(|at| sample.asked >= at) {
+        // A question that was on its way when the fault came has met it.
+        if sample.at <= first || revert_began.is_some_and(|at| sample.asked >= at) {
             return;
         }
         let state = &mut self.probes[probe];
-        state.fresh = true;
+        state.fresh |= sample.asked >= first;
         state.during.count(sample.judgement);
         if state.broken && state.first_violation.is_none() {
             // A violation counts from its start, but not from before the fault.
