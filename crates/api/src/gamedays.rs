@@ -60,7 +60,7 @@ pub struct Changed {
     /// What went into the timeline. Absent where nothing has changed: somebody else was first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Entry>,
-    /// Runs that are still under way although the game day was called off: another server drives them. Stop them there.
+    /// Runs that could not be asked to stop when the game day was called off. The red button stops them, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub still_running: Vec<String>,
 }

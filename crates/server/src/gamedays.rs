@@ -13,6 +13,7 @@ use squall_store::{Batch, CommitError, Document, List, StoreError, Write};
 
 use crate::auth::{Caller, Outcome, Role, audit};
 use crate::follow::About;
+use crate::runs::Wish;
 use crate::versions::key;
 use crate::{ApiError, App};
 
@@ -232,8 +233,13 @@ pub(crate) async fn finish(app: &App, caller: &Caller, id: &str) -> Result<Chang
 pub(crate) async fn cancel(app: &App, caller: &Caller, id: &str, reason: String) -> Result<Changed, ApiError> {
     let mut changed = change(app, caller, Right::Lead, id, None, DayStep::Cancel { reason: reason.clone() }).await?;
     let by = format!("{} (game day called off: {reason})", caller.name);
-    let stopped = |run: &&str| run.parse::<RunId>().is_ok_and(|run| app.runs.stop(&run, &by));
-    changed.still_running = changed.view.day.live_runs().filter(|run| !stopped(run)).map(str::to_owned).collect();
+    let live: Vec<RunId> = changed.view.day.live_runs().filter_map(|run| run.parse().ok()).collect();
+    for run in live {
+        if let Err(error) = app.runs.ask(&run, Wish::Stop, &by).await {
+            tracing::warn!(%run, error = %error.0, "a run of a game day that was called off was not asked to stop");
+            changed.still_running.push(run.to_string());
+        }
+    }
     if changed.view.day.started.is_some() {
         tell(app, id, &changed.view.day, EventKind::GameDayEnded, Some(&caller.name));
     }

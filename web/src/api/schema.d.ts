@@ -2371,7 +2371,7 @@ export interface components {
             /** @description The game day as it is now. */
             view: components["schemas"]["GameDayView"];
             entry?: null | components["schemas"]["TimelineEntry"];
-            /** @description Runs that are still under way although the game day was called off: another server drives them. Stop them there. */
+            /** @description Runs that could not be asked to stop when the game day was called off. The red button stops them, too. */
             stillRunning?: string[];
         };
         /** @description Somebody said that something was so, and the server's time when they did. */

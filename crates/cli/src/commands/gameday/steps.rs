@@ -18,7 +18,7 @@ fn told(changed: &Changed, cx: &Context) -> anyhow::Result<()> {
         None => cx.say("nothing has changed: somebody else was first")?,
     }
     for run in &changed.still_running {
-        cx.note(format!("run {run} goes on: another server drives it; `squall stop --server … {run}` stops it there"));
+        cx.note(format!("run {run} could not be asked to stop; `squall stop --server …` stops it, and everything else"));
     }
     Ok(())
 }
