@@ -12,11 +12,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use squall_engine::{InjectionPhase, InjectionState, State};
-use squall_model::{RunId, Verdict};
+use squall_model::Verdict;
 use squall_store::Filter;
-use tokio::sync::broadcast::error::RecvError;
 
-use crate::runs::RunEvent;
+use crate::runs::Ended;
 use crate::{ApiError, App};
 
 type Labels = Vec<(&'static str, String)>;
@@ -48,8 +47,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    fn ended(&self, experiment: &str, verdict: Verdict, state: Option<&State>) {
-        self.runs.get_or_create(&vec![("experiment", experiment.to_owned()), ("verdict", verdict.name().to_owned())]).inc();
+    fn ended(&self, Ended { experiment, verdict, state, .. }: &Ended) {
+        self.runs.get_or_create(&vec![("experiment", experiment.clone()), ("verdict", verdict.name().to_owned())]).inc();
         let Some(state) = state else { return };
         if let Some((back, from)) = state.recovered_at.zip(state.reverted_at) {
             self.recovery.observe(Duration::from_micros(back.saturating_sub(from)).as_secs_f64());
@@ -82,27 +81,9 @@ fn result(injection: &InjectionState) -> &'static str {
 
 /// Counts what ends. Runs until it is dropped.
 pub(crate) async fn count(app: App) {
-    let mut events = app.runs.events();
-    loop {
-        match events.recv().await {
-            Ok(RunEvent::Ended { run, experiment, verdict, .. }) => {
-                let state = last_state(&app, &run).await;
-                app.metrics().ended(&experiment, verdict, state.as_ref());
-            }
-            Ok(RunEvent::Started { .. }) => {}
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "runs were not counted"),
-            Err(RecvError::Closed) => return,
-        }
-    }
-}
-
-async fn last_state(app: &App, run: &RunId) -> Option<State> {
-    match app.runs.evidence(run).await {
-        Ok((program, records)) => Some(State::replay(program, &records)),
-        Err(error) => {
-            tracing::warn!(%run, error = %error.0, "what the run did was not counted");
-            None
-        }
+    let mut ends = app.runs.ends();
+    while let Some(ended) = ends.next("being counted").await {
+        app.metrics().ended(&ended);
     }
 }
 

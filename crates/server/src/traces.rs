@@ -1,24 +1,14 @@
 //! One trace of OpenTelemetry for each run that ends on this server.
 
 use squall_telemetry::Collector;
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::App;
-use crate::runs::RunEvent;
+use crate::runs::Ended;
 
 /// Sends the trace of each run to the collector, when it is over. Runs until it is dropped.
 pub async fn export_traces(app: App, collector: Collector) {
-    let mut events = app.runs.events();
-    loop {
-        let run = match events.recv().await {
-            Ok(RunEvent::Ended { run, .. }) => run,
-            Ok(RunEvent::Started { .. }) => continue,
-            Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "runs have no trace");
-                continue;
-            }
-            Err(RecvError::Closed) => return,
-        };
+    let mut ends = app.runs.ends();
+    while let Some(Ended { run, .. }) = ends.next("a trace").await {
         let (app, collector) = (app.clone(), collector.clone());
         // In a task of its own: a collector that is slow does not hold up the next.
         tokio::spawn(async move {

@@ -1,6 +1,7 @@
 //! One run, from its start to its end.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use squall_api::link::Request;
@@ -13,12 +14,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::journal::DatabaseJournal;
 use super::remote::{Remote, RemoteUndoer};
-use super::{Live, RUN_LEASE, RunEvent, RunRequest, Runs, compiled};
+use super::{Ended, Live, RUN_LEASE, RunRequest, Runs, compiled};
 use crate::ApiError;
 use crate::fleet::FleetEvent;
 
 /// How long an agent may take to close a run.
-const CLOSE: std::time::Duration = std::time::Duration::from_secs(30);
+const CLOSE: Duration = Duration::from_secs(30);
 
 impl Runs {
     /// Starts the thread of a run, and the task that sees to its end.
@@ -75,7 +76,6 @@ impl Runs {
             inner.fleet.leave(run);
             return Err(squall_api::Problem::unavailable(format!("no thread for the run: {error}")).into());
         }
-        let _ = inner.events.send(RunEvent::Started { run: run.clone(), experiment: request.experiment.metadata.name.clone() });
         tokio::spawn(self.clone().see_to_the_end(run.clone(), program, remote, control, fence, end));
         Ok(())
     }
@@ -119,22 +119,8 @@ impl Runs {
             }
         };
         let hosts: Vec<String> = remote.touched.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        let close = |host: String| {
-            let (fleet, run) = (self.0.fleet.clone(), run.clone());
-            async move {
-                // A host that cannot be reached closes the run by itself, as no beat names it any more.
-                if let Err(error) = fleet.call(&host, Request::Close { run: run.clone() }, CLOSE).await {
-                    tracing::info!(%run, %host, %error, "not closed by the server");
-                }
-            }
-        };
-        futures_util::future::join_all(hosts.into_iter().map(close)).await;
+        self.close(&run, hosts, CLOSE).await;
         self.0.fleet.leave(&run);
-        let (verdict, reason) = match outcome {
-            Ok(Ok(outcome)) => (outcome.verdict, outcome.reason),
-            Ok(Err(error)) => (Verdict::Failed, error),
-            Err(_) => (Verdict::Failed, "the run's thread ended without a word".to_owned()),
-        };
         self.live().remove(&run);
         if let Err(error) = std::fs::remove_dir_all(self.0.state.run_dir(&run)) {
             tracing::warn!(%run, %error, "the run's directory stays");
@@ -142,8 +128,41 @@ impl Runs {
         if let Err(error) = self.0.db.release(&fence).await {
             tracing::warn!(%run, %error, "the run's lease lapses by itself");
         }
-        let experiment = program.experiment.metadata.name.clone();
-        let _ = self.0.events.send(RunEvent::Ended { run, experiment, verdict, reason });
+        let (verdict, state) = match outcome {
+            Ok(Ok(outcome)) => (outcome.verdict, Some(outcome.state)),
+            Ok(Err(error)) => {
+                tracing::error!(%run, error, "the run failed");
+                (Verdict::Failed, None)
+            }
+            Err(_) => (Verdict::Failed, None),
+        };
+        self.over(run, program.experiment.metadata.name.clone(), verdict, state).await;
+    }
+
+    /// Has hosts close a run. One that cannot be reached closes it by itself, as no beat names it any more.
+    pub(super) async fn close(&self, run: &RunId, hosts: impl IntoIterator<Item = String>, within: Duration) {
+        let close = |host: String| async move {
+            if let Err(error) = self.0.fleet.call(&host, Request::Close { run: run.clone() }, within).await {
+                tracing::info!(%run, %host, %error, "not closed by the server");
+            }
+        };
+        futures_util::future::join_all(hosts.into_iter().map(close)).await;
+    }
+
+    /// Says that a run is over. A state that nobody has is read from the journal.
+    pub(super) async fn over(&self, run: RunId, experiment: String, verdict: Verdict, state: Option<Arc<State>>) {
+        let state = match state {
+            Some(state) => Some(state),
+            None => match self.state(&run).await {
+                Ok(state) => Some(Arc::new(state)),
+                Err(error) => {
+                    tracing::warn!(%run, error = %error.0, "what the run did cannot be read");
+                    None
+                }
+            },
+        };
+        // Nobody may be listening.
+        let _ = self.0.ends.send(Ended { run, experiment, verdict, state });
     }
 
     /// Renews the leases of this server's runs; one that was lost is stopped.

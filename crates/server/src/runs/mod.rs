@@ -24,6 +24,7 @@ use squall_engine::{Clock, Control, Gate, HostFacts, Preview, Program, Registry,
 use squall_model::{Experiment, RollbackAction, RunId, Time, Verdict};
 use squall_store::{Database, Fence, Write};
 use squall_undo::StateDir;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 pub use wishes::Wish;
 
@@ -105,27 +106,33 @@ pub struct RunRequest {
     pub cause: serde_json::Value,
 }
 
-/// Something that happened to a run of this server.
+/// A run of this server that is over.
 #[derive(Debug, Clone)]
-pub enum RunEvent {
-    /// It began.
-    Started {
-        /// The run.
-        run: RunId,
-        /// Its experiment.
-        experiment: String,
-    },
-    /// It is over.
-    Ended {
-        /// The run.
-        run: RunId,
-        /// Its experiment.
-        experiment: String,
-        /// How.
-        verdict: Verdict,
-        /// Why.
-        reason: String,
-    },
+pub struct Ended {
+    /// The run.
+    pub run: RunId,
+    /// Its experiment.
+    pub experiment: String,
+    /// How.
+    pub verdict: Verdict,
+    /// Its last state, where its journal can be read.
+    pub state: Option<Arc<State>>,
+}
+
+/// Runs that end on this server, one after another.
+pub struct Ends(broadcast::Receiver<Ended>);
+
+impl Ends {
+    /// The next one. Nothing, when there will be none. What is missed, as it came too fast, is said to be `without` this.
+    pub async fn next(&mut self, without: &str) -> Option<Ended> {
+        loop {
+            match self.0.recv().await {
+                Ok(ended) => return Some(ended),
+                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, without, "too many runs ended at once"),
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
 }
 
 /// Runs of this server. Cheap to clone.
@@ -142,7 +149,7 @@ struct Inner {
     /// The server's name, for leases and journals.
     server: String,
     live: Mutex<HashMap<RunId, Live>>,
-    events: broadcast::Sender<RunEvent>,
+    ends: broadcast::Sender<Ended>,
 }
 
 /// A run that this server drives.
@@ -178,13 +185,13 @@ impl Runs {
         limits: Arc<dyn Limits>,
         server: String,
     ) -> Self {
-        let (events, _) = broadcast::channel(1024);
-        Self(Arc::new(Inner { db, fleet, kinds, state, wall, limits, server, live: Mutex::default(), events }))
+        let (ends, _) = broadcast::channel(1024);
+        Self(Arc::new(Inner { db, fleet, kinds, state, wall, limits, server, live: Mutex::default(), ends }))
     }
 
     /// What happens to runs of this server from now on.
-    pub fn events(&self) -> broadcast::Receiver<RunEvent> {
-        self.0.events.subscribe()
+    pub fn ends(&self) -> Ends {
+        Ends(self.0.ends.subscribe())
     }
 
     /// Time that decides.

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use squall_api::link::{DEFAULT_LEASE, Request};
+use squall_api::link::DEFAULT_LEASE;
 use squall_engine::{Program, State};
 use squall_model::{Event, InjectionId, Record, RevertedBy, RunId, Verdict};
 use squall_store::{Fence, Filter, LeaseError};
 use tokio::task::JoinSet;
 
 use super::remote::RemoteUndo;
-use super::{KEEP_EVERY, ONCE, RUN_LEASE, RunEvent, Runs, STOP, lease_of, wishes};
+use super::{KEEP_EVERY, ONCE, RUN_LEASE, Runs, STOP, lease_of, wishes};
 use crate::ApiError;
 
 /// Records that are read at a time.
@@ -168,19 +168,14 @@ impl Runs {
         }
         drop(reverts);
         let hosts: BTreeSet<String> = touched(&records).map(|(_, host)| host).collect();
-        let close = |host: String| async move {
-            // One that cannot be reached closes the run by itself.
-            let _ = self.0.fleet.call(&host, Request::Close { run: run.clone() }, CLOSE).await;
-        };
-        futures_util::future::join_all(hosts.into_iter().map(close)).await;
+        self.close(run, hosts, CLOSE).await;
         let (verdict, reason) = if stuck.is_empty() {
             (Verdict::Aborted, format!("{text}; everything was put back"))
         } else {
             (Verdict::Failed, format!("{text}; not all could be put back: {}", stuck.join("; ")))
         };
-        writer.write(Event::Ended { verdict, reason: reason.clone() }).await?;
-        let experiment = started.experiment.clone();
-        let _ = self.0.events.send(RunEvent::Ended { run: run.clone(), experiment, verdict, reason });
+        writer.write(Event::Ended { verdict, reason }).await?;
+        self.over(run.clone(), started.experiment.clone(), verdict, None).await;
         let _ = std::fs::remove_dir_all(self.0.state.run_dir(run));
         Ok(())
     }
