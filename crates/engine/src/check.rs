@@ -2,13 +2,16 @@
 //! probes measure. What needs no kinds has been checked by `squall-model`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use squall_model::{
-    Diagnostics, Dimension, Document, Expectation, Experiment, Path, Probe, Step, Target, check_threshold, nearest, quoted, read_experiment,
+    Compare, Diagnostics, Dimension, Document, Expectation, Experiment, Path, Probe, Step, Target, check_threshold, nearest, quoted,
+    read_experiment,
 };
 
+use crate::compare::{sample, tells_targets_apart};
 use crate::fault::Undone;
-use crate::registry::{AnyFault, KindError, Registry};
+use crate::registry::{AnyFault, AnyProbe, KindError, Registry};
 
 /// More messages help nobody, and some cost a search for what was meant.
 const MAX_FOUND: usize = 100;
@@ -32,6 +35,9 @@ pub fn check(experiment: &Experiment, document: &Document, registry: &Registry) 
     for (i, guard) in experiment.spec.guards.iter().enumerate() {
         checker.threshold(&guard.probe, &guard.abort, &spec.key("guards").index(i).key("abort"));
     }
+    for (i, compare) in experiment.spec.compare.iter().enumerate() {
+        checker.compare(experiment, compare, &spec.key("compare").index(i));
+    }
     checker.steps(&experiment.spec.method, &spec.key("method"));
     checker.found
 }
@@ -44,7 +50,7 @@ struct Checker<'a> {
     dimensions: BTreeMap<String, Dimension>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     fn at(&mut self, path: &Path, message: impl Into<String>, hint: impl Into<String>) {
         if self.found.len() > MAX_FOUND {
             return;
@@ -77,14 +83,21 @@ impl Checker<'_> {
         }
     }
 
+    /// The kind of a probe, among the fields of what it is written in.
+    fn kind_of_probe(&mut self, probe: &Probe, fields: &[&str], path: &Path) -> Option<&'a Arc<dyn AnyProbe>> {
+        let registry = self.registry;
+        let known = registry.probe(&probe.kind);
+        if known.is_none() {
+            let kinds: Vec<&str> = registry.probes.iter().map(|kind| kind.meta().name).collect();
+            let hint = unknown_kind(&probe.kind, &kinds, fields);
+            self.at_key(path, format!("unknown kind of probe `{}`", probe.kind), hint);
+        }
+        known
+    }
+
     fn probe(&mut self, experiment: &Experiment, probe: &Probe, path: &Path) {
         let base = path.key(&probe.kind);
-        let Some(kind) = self.registry.probe(&probe.kind) else {
-            let kinds: Vec<&str> = self.registry.probes.iter().map(|kind| kind.meta().name).collect();
-            let hint = unknown_kind(&probe.kind, &kinds, &Probe::FIELDS);
-            self.at_key(&base, format!("unknown kind of probe `{}`", probe.kind), hint);
-            return;
-        };
+        let Some(kind) = self.kind_of_probe(probe, &Probe::FIELDS, &base) else { return };
         let errors = kind.check(&probe.with);
         let good = errors.is_empty();
         let dimension = kind.dimension(&probe.with);
@@ -96,6 +109,41 @@ impl Checker<'_> {
         self.dimensions.insert(probe.name.clone(), dimension);
         if let Some(expect) = &probe.expect {
             self.threshold(&probe.name, expect, &path.key("expect"));
+        }
+    }
+
+    /// A comparison's question, as it would be to one of its step's targets.
+    fn compare(&mut self, experiment: &Experiment, compare: &Compare, path: &Path) {
+        let probe = &compare.probe;
+        let base = path.key(&probe.kind);
+        let Some(kind) = self.kind_of_probe(probe, &Compare::FIELDS, &base) else { return };
+        if probe.kind == "traffic" {
+            let hint = "ask the targets themselves, as with `http: { url: \"http://127.0.0.1:{{target.port}}/\" }`";
+            return self.at_key(&base, "the load of a run tells nothing of one target", hint);
+        }
+        let Some(meta) = compared(&experiment.spec.method, compare).and_then(|target| self.registry.target(&target.kind)).map(|k| k.meta())
+        else {
+            // Said already: there is no such step, or no such kind of target.
+            return;
+        };
+        let args = match sample(&probe.with, meta) {
+            Ok(args) => args,
+            Err((message, hint)) => return self.at(&base, message, hint),
+        };
+        let errors = kind.check(&args);
+        let good = errors.is_empty();
+        let dimension = kind.dimension(&args);
+        self.arguments(errors, &base, &format!("probes.{}", probe.kind));
+        if kind.meta().from_anywhere && !tells_targets_apart(&probe.with) {
+            let known = meta.variables.iter().map(|variable| format!("target.{}", variable.name)).chain(["host".to_owned()]);
+            let known: Vec<String> = known.map(|name| format!("{{{{{name}}}}}")).collect();
+            self.at(&base, "the same is asked of every target", format!("put in what tells them apart: {}", quoted(&known)));
+        }
+        if let (true, Some(expect)) = (good, &probe.expect)
+            && let Some((key, message, hint)) = check_threshold(expect, dimension)
+        {
+            let at = path.key("expect");
+            self.at(&key.map_or_else(|| at.clone(), |key| at.key(key)), message, hint);
         }
     }
 
@@ -190,6 +238,16 @@ impl Checker<'_> {
             self.at_key(&base, message, format!("its targets are {}", quoted(meta.targets)));
         }
     }
+}
+
+/// The target of the step that a comparison is about.
+fn compared<'a>(steps: &'a [Step], compare: &Compare) -> Option<&'a Target> {
+    steps.iter().find_map(|step| {
+        let meant = step.fault.is_some() && (compare.step.is_none() || compare.step == step.name);
+        let own = step.target.as_ref().filter(|target| meant && target.control);
+        let within = || [&step.parallel, &step.sequence].into_iter().flatten().find_map(|group| compared(group, compare));
+        own.or_else(within)
+    })
 }
 
 /// The hint for a kind that does not exist: near in letters to a kind, or to a field beside it.

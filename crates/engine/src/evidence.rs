@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use squall_model::{Event, Measured, Record, Value};
+use squall_model::{Arm, Event, Measured, Record, Value};
 
 use crate::program::Program;
 use crate::state::{Judgement, Micros, State};
@@ -49,6 +49,21 @@ pub struct SampleEvidence {
     pub error: Option<String>,
     /// Whether it violated the expectation.
     pub violated: bool,
+}
+
+/// One answer in a comparison.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ComparedEvidence {
+    /// When it was asked, in microseconds since the run's start.
+    pub asked: Micros,
+    /// Which group was asked.
+    pub arm: Arm,
+    /// The answer, where it is a number.
+    pub value: Option<f64>,
+    /// Whether it was a bad one.
+    pub bad: bool,
+    /// It was asked while the fault was in force.
+    pub counts: bool,
 }
 
 /// The samples of one stage.
@@ -100,6 +115,8 @@ pub struct Evidence {
     pub state: State,
     /// One for each probe.
     pub probes: Vec<ProbeEvidence>,
+    /// The answers of each comparison.
+    pub comparisons: Vec<Vec<ComparedEvidence>>,
 }
 
 impl Evidence {
@@ -107,8 +124,17 @@ impl Evidence {
     pub fn gather(program: &Arc<Program>, records: &[Record]) -> Self {
         let mut state = State::new(program.clone());
         let mut samples: Vec<Vec<SampleEvidence>> = vec![Vec::new(); program.probes.len()];
+        let mut comparisons: Vec<Vec<ComparedEvidence>> = vec![Vec::new(); program.comparisons.len()];
         for record in records {
             state.step(record.at, &record.event);
+            if let Event::Compared { comparison, arm, target, took, measured } = &record.event
+                && let Some((list, spec)) = comparisons.get_mut(*comparison).zip(program.comparisons.get(*comparison))
+            {
+                let asked = record.at.saturating_sub(*took);
+                let value = if let Measured::Value(Value::Number(n)) = measured { Some(*n).filter(|n| n.is_finite()) } else { None };
+                let counts = state.counts(spec, *arm, target, asked);
+                list.push(ComparedEvidence { asked, arm: *arm, value, bad: spec.is_bad(measured), counts });
+            }
             if let Event::Sampled { probe, took, measured } = &record.event
                 && let Some(list) = samples.get_mut(*probe)
             {
@@ -123,7 +149,7 @@ impl Evidence {
             }
         }
         let probes = samples.into_iter().enumerate().map(|(i, samples)| probe_evidence(&state, i, samples)).collect();
-        Self { state, probes }
+        Self { state, probes, comparisons }
     }
 }
 

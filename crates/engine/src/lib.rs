@@ -4,6 +4,7 @@
 
 mod check;
 mod clock;
+mod compare;
 mod driver;
 mod evidence;
 mod fault;
@@ -16,6 +17,7 @@ mod probe;
 mod program;
 mod registry;
 mod schema;
+mod sequential;
 mod state;
 mod target;
 mod traffic;
@@ -23,7 +25,7 @@ mod traffic;
 pub use check::{check, validate_experiment};
 pub use clock::{BoxFuture, Clock};
 pub use driver::{Control, Gate, GateRequest, Outcome, Setup, StartWatchdog, chance, drive, keyed_hash};
-pub use evidence::{Evidence, Numbers, ProbeEvidence, SampleEvidence, StageEvidence};
+pub use evidence::{ComparedEvidence, Evidence, Numbers, ProbeEvidence, SampleEvidence, StageEvidence};
 pub use fault::{
     ArgError, Claim, Cx, Effect, Fault, InjectError, Meta, Plan, PlanError, PlannedChange, RevertError, Reverted, Undone, VerifyError,
 };
@@ -32,12 +34,13 @@ pub use journal::{Journal, JournalError};
 pub use policy::{ApprovalNeed, Denied, RunFacts, within_policy};
 pub use preview::{Preview, StepPreview, TargetPreview};
 pub use probe::{Measure, Probe, ProbeCx, ProbeMeta};
-pub use program::{FaultNode, GuardSpec, Node, NodeKind, ProbeSpec, Program, ProgramError};
+pub use program::{CompareSpec, FaultNode, GuardSpec, Node, NodeKind, ProbeSpec, Program, ProgramError};
 pub use registry::{AnyFault, AnyProbe, AnyTargetKind, ErasedCx, KindError, Registry, RegistryUndoer};
 pub use schema::{document_schema, experiment_schema, policy_schema};
+pub use sequential::{Answers, difference, evidence, is_worse};
 pub use state::{
-    Command, GuardState, InjectionPhase, InjectionState, Judgement, Micros, NodePhase, NodeState, Phase, ProbeState, Sample, State, Stop,
-    Tally,
+    Command, ComparisonState, GuardState, InjectionPhase, InjectionState, Judgement, Micros, NodePhase, NodeState, Phase, ProbeState,
+    Sample, State, Stop, Tally,
 };
-pub use target::{FindError, Placed, Target, TargetKind, TargetMeta};
+pub use target::{FindError, Placed, Target, TargetKind, TargetMeta, Variable};
 pub use traffic::{TrafficControl, TrafficError};

@@ -72,7 +72,7 @@ impl Preview {
         let (mut steps, mut groups) = (Vec::new(), Groups::default());
         for (index, node) in program.nodes.iter().enumerate() {
             if let NodeKind::Fault(fault) = &node.kind {
-                let order = Order { index, seed, groups: &mut groups };
+                let order = Order { program, index, seed, groups: &mut groups };
                 steps.push(step(order, node, fault, registry, gate, host).await);
             }
         }
@@ -82,13 +82,14 @@ impl Preview {
 
 /// How a step comes to its targets.
 struct Order<'a> {
+    program: &'a Program,
     index: usize,
     seed: u64,
     groups: &'a mut Groups,
 }
 
 async fn step(
-    Order { index, seed, groups }: Order<'_>,
+    Order { program, index, seed, groups }: Order<'_>,
     node: &Node,
     fault: &FaultNode,
     registry: &Registry,
@@ -134,6 +135,9 @@ async fn step(
             return preview;
         }
     };
+    if let Err(refusal) = program.questions(index, registry, &order, &control) {
+        preview.refusals.push(refusal);
+    }
     preview.control = control.into_iter().map(|target| target.label).collect();
     let chosen = order.len();
     let request =

@@ -47,6 +47,8 @@ pub struct ProbeMeta {
     pub name: &'static str,
     /// One sentence.
     pub summary: &'static str,
+    /// It sees the same from any host; the others look at the host that they are asked on.
+    pub from_anywhere: bool,
     /// One probe, in YAML.
     pub example: &'static str,
 }
@@ -62,4 +64,6 @@ pub struct ProbeCx {
     pub every: Time,
     /// After how long an answer comes too late.
     pub timeout: Time,
+    /// The host of the target that is asked about, in a comparison through a server. What looks at its host looks there.
+    pub host: Option<String>,
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use squall_model::{Bound, Dimension, Experiment, Group, Percent, Quorum, Select, Step, SuspendTimeout, Target, Time, Unmeasurable};
+use squall_model::{
+    Bound, Compare, Dimension, Experiment, Group, Percent, Quorum, Select, Step, SuspendTimeout, Target, Time, Unmeasurable, WhenWorse,
+};
 
 use crate::Registry;
 
@@ -15,6 +17,8 @@ pub struct Program {
     pub probes: Vec<ProbeSpec>,
     /// The guards, as in `guards`.
     pub guards: Vec<GuardSpec>,
+    /// The comparisons, as in `compare`.
+    pub comparisons: Vec<CompareSpec>,
     /// The method. Node 0 is the sequence of all steps; children come after their parents.
     pub nodes: Vec<Node>,
 }
@@ -53,6 +57,33 @@ pub struct GuardSpec {
     pub persist: Time,
     /// What to do when the probe cannot be measured.
     pub unmeasurable: Unmeasurable,
+}
+
+/// A comparison made ready.
+#[derive(Debug, Clone)]
+pub struct CompareSpec {
+    /// Its name.
+    pub name: String,
+    /// The step whose targets are compared with its control group.
+    pub node: usize,
+    /// What the answers are measured in.
+    pub dimension: Dimension,
+    /// What is asked, in words.
+    pub what: String,
+    /// What a good answer satisfies.
+    pub bound: Bound,
+    /// The same in words.
+    pub expectation: String,
+    /// How much larger the share of bad answers may be, from 0 to 1.
+    pub margin: f64,
+    /// How sure to be, from 0 to 1.
+    pub confidence: f64,
+    /// What to do when the targets are shown to be worse off.
+    pub when_worse: WhenWorse,
+    /// How often each target is asked.
+    pub every: Time,
+    /// When to give up on an answer.
+    pub timeout: Time,
 }
 
 /// A step of the method, made ready.
@@ -149,7 +180,7 @@ impl Program {
                 expectation: probe.expect.as_ref().map(squall_model::Expectation::describe).unwrap_or_default(),
                 persist: probe.expect.as_ref().and_then(|e| e.persist).unwrap_or_default(),
                 every,
-                timeout: probe.timeout.unwrap_or_else(|| every.clamp(Time::from_secs(1), Time::from_secs(5))),
+                timeout: timeout(probe.timeout, every),
             });
         }
         let index = |name: &str, path: String| {
@@ -169,7 +200,9 @@ impl Program {
         let children = tree.steps(&spec.method, root, "spec.method")?;
         tree.nodes[root].kind = NodeKind::Sequence(children);
         let nodes = tree.nodes;
-        Ok(Self { experiment: experiment.clone(), probes, guards, nodes })
+        let comparisons = spec.compare.iter().enumerate().map(|(i, one)| comparison(i, one, &nodes, spec.steady.every, registry));
+        let comparisons = comparisons.collect::<Result<_, _>>()?;
+        Ok(Self { experiment: experiment.clone(), probes, guards, comparisons, nodes })
     }
 
     /// The longest time that the method can take if nothing hangs: the sum of its waits, time boxes and pauses.
@@ -189,6 +222,39 @@ impl Program {
         let times = node.times.max(1);
         once.saturating_mul(times).saturating_add(node.pause.std().saturating_mul(times - 1)).saturating_add(node.after.std())
     }
+}
+
+/// When to give up on an answer where nothing is said.
+fn timeout(said: Option<Time>, every: Time) -> Time {
+    said.unwrap_or_else(|| every.clamp(Time::from_secs(1), Time::from_secs(5)))
+}
+
+fn comparison(index: usize, compare: &Compare, nodes: &[Node], every: Time, registry: &Registry) -> Result<CompareSpec, ProgramError> {
+    let error = |message: String| ProgramError { path: format!("spec.compare[{index}]"), message };
+    let probe = &compare.probe;
+    let kind = registry.probe(&probe.kind).ok_or_else(|| error(format!("`{}` is not a kind of probe", probe.kind)))?;
+    let with_control = |node: &Node| matches!(&node.kind, NodeKind::Fault(fault) if fault.target.control);
+    let meant = |node: &Node| with_control(node) && compare.step.as_ref().is_none_or(|step| *step == node.name);
+    let node = nodes.iter().position(meant).ok_or_else(|| error("there is no such step with a control group".into()))?;
+    let NodeKind::Fault(fault) = &nodes[node].kind else { return Err(error("its step is no fault".into())) };
+    let target = registry.target(&fault.target.kind).ok_or_else(|| error(format!("`{}` is not a kind of target", fault.target.kind)))?;
+    let sample = crate::compare::sample(&probe.with, target.meta()).map_err(|(message, _)| error(message))?;
+    let dimension = kind.dimension(&sample);
+    let expect = probe.expect.as_ref().ok_or_else(|| error("it has no `expect`".into()))?;
+    let every = probe.every.unwrap_or(every);
+    Ok(CompareSpec {
+        name: probe.name.clone(),
+        node,
+        dimension,
+        what: kind.describe(&probe.with),
+        bound: expect.bound(dimension).map_err(|e| error(e.to_string()))?,
+        expectation: expect.describe(),
+        margin: compare.margin.share(),
+        confidence: compare.confidence.share(),
+        when_worse: compare.when_worse,
+        every,
+        timeout: timeout(probe.timeout, every),
+    })
 }
 
 struct Tree<'a> {

@@ -179,12 +179,53 @@ fn kinds(definitions: &mut Map<String, Value>, name: &str, required: &[&str], ki
 }
 
 fn probes(definitions: &mut Map<String, Value>, registry: &Registry) {
-    let mut found = Vec::new();
+    let mut found: Vec<(&'static str, Value)> = Vec::new();
     for kind in &registry.probes {
         let meta = kind.meta();
         found.push((meta.name, adopt(definitions, &format!("probe.{}", meta.name), kind.schema(), meta.summary, meta.example)));
     }
-    kinds(definitions, "Probe", &["name"], found);
+    kinds(definitions, "Probe", &["name"], found.clone());
+    if definitions.contains_key("Compare") {
+        comparisons(definitions, found);
+    }
+}
+
+/// A comparison is a probe of each target, and more: it has to say what a good answer is.
+fn comparisons(definitions: &mut Map<String, Value>, probes: Vec<(&'static str, Value)>) {
+    // The load of a run tells nothing of one target.
+    let compared = probes.into_iter().filter(|(name, _)| *name != "traffic");
+    let compared = compared.map(|(name, schema)| (name, with_placeholders(definitions, name).unwrap_or(schema))).collect();
+    kinds(definitions, "Compare", &["name", "expect"], compared);
+    let Some(properties) = object(definitions, "Compare").and_then(|compare| compare.get_mut("properties")) else { return };
+    properties["expect"] = json!({
+        "$ref": "#/$defs/Expectation",
+        "description": "What a good answer is. One that is not, or that does not come in time, counts as a bad one. Without `for`.",
+    });
+    properties["timeout"]["description"] =
+        json!("When to give up on an answer; then it counts as a bad one. By default the smaller of `every` and 5 s, but at least 1 s.");
+}
+
+/// The arguments of a kind of probe in a comparison, where a placeholder may stand for a number; none where there are no numbers.
+fn with_placeholders(definitions: &mut Map<String, Value>, kind: &str) -> Option<Value> {
+    let mut schema = definitions.get(&format!("probe.{kind}"))?.clone();
+    let mut numbers = false;
+    for property in schema.get_mut("properties")?.as_object_mut()?.values_mut() {
+        let is_number = |of: &Value| matches!(of.as_str(), Some("integer" | "number"));
+        let number = property.get("type").is_some_and(|of| is_number(of) || of.as_array().is_some_and(|all| all.iter().any(is_number)));
+        if number {
+            numbers = true;
+            let description = property.get("description").cloned().unwrap_or_default();
+            let placeholder = json!({ "type": "string", "pattern": r"^\{\{.*\}\}$" });
+            *property = json!({ "description": description, "anyOf": [property.take(), placeholder] });
+        }
+    }
+    if !numbers {
+        return None;
+    }
+    let name = format!("compare.{kind}");
+    schema["title"] = json!(name);
+    definitions.insert(name.clone(), schema);
+    Some(json!({ "$ref": format!("#/$defs/{name}") }))
 }
 
 fn targets(definitions: &mut Map<String, Value>, registry: &Registry) {

@@ -35,6 +35,11 @@ pub struct Placed {
 }
 
 impl Target {
+    /// What it is known as on its own host.
+    pub fn own_facts(&self) -> &serde_json::Value {
+        self.facts.pointer("/target/facts").unwrap_or(&self.facts)
+    }
+
     /// The value of a label of the host that the target is on; `host` is its name. Nothing for a target on this host.
     pub fn label_of_host(&self, label: &str) -> Option<&str> {
         let host = self.facts.get("host")?.as_str()?;
@@ -68,8 +73,24 @@ pub struct TargetMeta {
     pub name: &'static str,
     /// One sentence.
     pub summary: &'static str,
+    /// What may be said of one in the questions of a comparison.
+    pub variables: &'static [Variable],
     /// One target, in YAML.
     pub example: &'static str,
+}
+
+/// Something that is known of a target and may be written as `{{target.NAME}}` in the questions of a comparison.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it is in the target's facts (JSON Pointer, RFC 6901).
+    #[serde(skip)]
+    pub place: &'static str,
+    /// It is a number.
+    pub number: bool,
+    /// What it is.
+    pub what: &'static str,
 }
 
 /// Targets could not be looked for. (Finding none is not an error here; the engine makes it one.)

@@ -37,6 +37,19 @@ pub enum Event {
         /// What came of it.
         measured: Measured,
     },
+    /// One of a comparison's targets was asked.
+    Compared {
+        /// Index in `compare`.
+        comparison: usize,
+        /// Which of the two it belongs to.
+        arm: Arm,
+        /// The target's id.
+        target: String,
+        /// Microseconds from asking to the answer.
+        took: u64,
+        /// What came of it.
+        measured: Measured,
+    },
     /// A timer of the engine went off.
     Elapsed {
         /// Which.
@@ -200,6 +213,16 @@ pub struct TargetRef {
     pub id: String,
     /// For people: `payments (pid 1234)`.
     pub label: String,
+}
+
+/// One side of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Arm {
+    /// What the fault is applied to.
+    Experiment,
+    /// What nothing of the run touches.
+    Control,
 }
 
 /// Who reverted an injection.

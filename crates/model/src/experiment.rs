@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Guard, Probe, Step, Time, Traffic};
+use crate::{Compare, Guard, Probe, Step, Time, Traffic};
 
 /// An experiment: a hypothesis about a system, and what is done to it to find out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +58,9 @@ pub struct Spec {
     /// Conditions that abort the run and revert everything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<Guard>,
+    /// Questions to the targets of a step and to its control group, whose answers are compared while the fault is in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compare: Vec<Compare>,
     /// The whole method may take this long; then everything is reverted and the run is aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Time>,

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod calendar;
+mod compare;
 mod condition;
 mod cron;
 mod decode;
@@ -39,13 +40,14 @@ mod verdict;
 mod words;
 mod yaml;
 
+pub use compare::{Compare, WhenWorse};
 pub use condition::{Condition, ConditionError, VARIABLES};
 pub use cron::Cron;
 pub use decode::{Decoded, Problem, decode};
 pub use diagnostic::{Diagnostic, Diagnostics, Path, PathSegment, did_you_mean};
 pub use dns::dns_code_name;
 pub use document::{Document, Place};
-pub use event::{Event, JOURNAL_VERSION, LatencySummary, Record, RevertedBy, Started, TargetRef, Timer, TrafficSummary};
+pub use event::{Arm, Event, JOURNAL_VERSION, LatencySummary, Record, RevertedBy, Started, TargetRef, Timer, TrafficSummary};
 pub use expect::{Bound, Expectation, ExpectationError};
 pub use experiment::{Experiment, Hypothesis, Metadata, Recovery, Rollback, RollbackAction, Schedule, Spec, Steady};
 pub use guard::{Abort, Guard, Unmeasurable};

@@ -49,23 +49,46 @@ impl<'de> Deserialize<'de> for Probe {
                 f.write_str("a probe: `name`, a kind such as `http`, and `expect`")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Probe, A::Error> {
-                let (mut name, mut expect, mut every, mut timeout) = (None, None, None, None);
-                let mut kinds: Vec<(String, Value)> = Vec::new();
+                let mut parts = Parts::default();
                 while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "name" => name = Some(map.next_value()?),
-                        "expect" => expect = Some(map.next_value()?),
-                        "every" => every = Some(map.next_value()?),
-                        "timeout" => timeout = Some(map.next_value()?),
-                        _ => kinds.push((key, map.next_value()?)),
-                    }
+                    parts.take(key, &mut map)?;
                 }
-                let (kind, with) =
-                    one_kind("a probe", "`http`, `tcp`, `tls`, `command`, `prometheus`, `process`, `file`, `log` or `traffic`", kinds)?;
-                Ok(Probe { name: name.ok_or_else(|| de::Error::missing_field("name"))?, kind, with, expect, every, timeout })
+                parts.probe("a probe")
             }
         }
         deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// The fields of a probe as they are read, also where it is a part of something with fields of its own.
+#[derive(Default)]
+pub(crate) struct Parts {
+    name: Option<String>,
+    expect: Option<Expectation>,
+    every: Option<Time>,
+    timeout: Option<Time>,
+    kinds: Vec<(String, Value)>,
+}
+
+impl Parts {
+    /// Reads the value of a key: of one of a probe's fields, or of a kind.
+    pub(crate) fn take<'de, A: MapAccess<'de>>(&mut self, key: String, map: &mut A) -> Result<(), A::Error> {
+        match key.as_str() {
+            "name" => self.name = Some(map.next_value()?),
+            "expect" => self.expect = Some(map.next_value()?),
+            "every" => self.every = Some(map.next_value()?),
+            "timeout" => self.timeout = Some(map.next_value()?),
+            _ => self.kinds.push((key, map.next_value()?)),
+        }
+        Ok(())
+    }
+
+    /// The probe; `what` is what it is part of.
+    pub(crate) fn probe<E: de::Error>(self, what: &str) -> Result<Probe, E> {
+        let kinds = "`http`, `tcp`, `tls`, `command`, `prometheus`, `process`, `file`, `log` or `traffic`";
+        let (kind, with) = one_kind(what, kinds, self.kinds)?;
+        let name = self.name.ok_or_else(|| de::Error::missing_field("name"))?;
+        Ok(Probe { name, kind, with, expect: self.expect, every: self.every, timeout: self.timeout })
     }
 }
 
@@ -81,9 +104,9 @@ pub(crate) fn one_kind<E: de::Error>(what: &str, kinds: &str, mut found: Vec<(St
     }
 }
 
-impl Serialize for Probe {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
+impl Probe {
+    /// Its fields as entries of a map.
+    pub(crate) fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry("name", &self.name)?;
         map.serialize_entry(&self.kind, &self.with)?;
         if let Some(expect) = &self.expect {
@@ -95,6 +118,14 @@ impl Serialize for Probe {
         if let Some(timeout) = &self.timeout {
             map.serialize_entry("timeout", timeout)?;
         }
+        Ok(())
+    }
+}
+
+impl Serialize for Probe {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.write(&mut map)?;
         map.end()
     }
 }

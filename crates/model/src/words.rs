@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Path, PathSegment, Probe, Target, did_you_mean};
+use crate::{Compare, Path, PathSegment, Probe, Target, did_you_mean};
 
 /// What is wrong, sorted by what has to be done about it.
 pub(crate) enum Complaint {
@@ -158,8 +158,11 @@ fn missing_hint(field: &str) -> String {
 
 /// Which of the keys of a probe or target are not its kind.
 fn extra_kinds(what: &str, found: &Value) -> Vec<ExtraKey> {
-    let (fields, kinds): (&[&str], &[&str]) =
-        if what == "a target" { (&Target::FIELDS, &Target::USUAL_KINDS) } else { (&Probe::FIELDS, &Probe::USUAL_KINDS) };
+    let (fields, kinds): (&[&str], &[&str]) = match what {
+        "a target" => (&Target::FIELDS, &Target::USUAL_KINDS),
+        "a comparison" => (&Compare::FIELDS, &Probe::USUAL_KINDS),
+        _ => (&Probe::FIELDS, &Probe::USUAL_KINDS),
+    };
     let keys: Vec<&str> =
         found.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).filter(|key| !fields.contains(key)).collect();
     let (known, unknown): (Vec<&str>, Vec<&str>) = keys.iter().partition(|key| kinds.contains(key));

@@ -120,6 +120,7 @@ async fn measure(seconds: u64) -> bool {
         traffic: Arc::new(LoadGenerator::new(clock.clone())),
         every: Time::from_secs(1),
         timeout: Time::from_secs(1),
+        host: None,
     };
     let kinds = squall_probes::all();
     let kind = kinds.iter().find(|kind| kind.meta().name == "http").expect("listed");

@@ -59,6 +59,7 @@ impl Probe for Command {
     const META: ProbeMeta = ProbeMeta {
         name: "command",
         summary: "What a program prints, or how it exits",
+        from_anywhere: false,
         example: "\
 name: the queue is short
 command: { run: [redis-cli, llen, jobs], measure: number }

@@ -119,6 +119,7 @@ impl Probe for Dns {
     const META: ProbeMeta = ProbeMeta {
         name: "dns",
         summary: "Whether a name server answers, with what, and how fast",
+        from_anywhere: true,
         example: "\
 name: the database's name resolves
 dns: { name: db.example.com, server: 10.0.0.53 }

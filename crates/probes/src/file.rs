@@ -53,6 +53,7 @@ impl Probe for File {
     const META: ProbeMeta = ProbeMeta {
         name: "file",
         summary: "Whether a file exists, its size, age or content",
+        from_anywhere: false,
         example: "\
 name: backups are fresh
 file: { path: /var/backups/latest.tar, measure: age }

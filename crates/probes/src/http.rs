@@ -130,6 +130,7 @@ impl Probe for Http {
     const META: ProbeMeta = ProbeMeta {
         name: "http",
         summary: "The status, latency or content of one HTTP answer",
+        from_anywhere: true,
         example: "\
 name: checkout is up
 http: { url: \"http://127.0.0.1:8080/health\", measure: status }

@@ -111,6 +111,7 @@ impl Probe for Icmp {
     const META: ProbeMeta = ProbeMeta {
         name: "icmp",
         summary: "How long a ping takes to a host and back, and how many are lost",
+        from_anywhere: true,
         example: "\
 name: the way to the database is clear
 icmp: { host: 10.0.0.5, count: 10, measure: loss }

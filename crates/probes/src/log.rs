@@ -49,6 +49,7 @@ impl Probe for Log {
     const META: ProbeMeta = ProbeMeta {
         name: "log",
         summary: "How many new lines of a log match a pattern",
+        from_anywhere: false,
         example: "\
 name: no panics
 log: { path: /var/log/payments.log, pattern: 'panic|FATAL' }

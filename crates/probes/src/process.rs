@@ -77,6 +77,7 @@ impl Probe for Process {
     const META: ProbeMeta = ProbeMeta {
         name: "process",
         summary: "How many processes match, their processor, memory, threads, descriptors or age",
+        from_anywhere: false,
         example: "\
 name: payments runs
 process: { name: payments }

@@ -76,6 +76,7 @@ impl Probe for Prometheus {
     const META: ProbeMeta = ProbeMeta {
         name: "prometheus",
         summary: "One value of a PromQL query",
+        from_anywhere: true,
         example: "\
 name: errors
 prometheus:

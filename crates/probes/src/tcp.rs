@@ -71,6 +71,7 @@ impl Probe for Tcp {
     const META: ProbeMeta = ProbeMeta {
         name: "tcp",
         summary: "Whether a TCP port is open, how fast, and what it says",
+        from_anywhere: true,
         example: "\
 name: the cache answers
 tcp: { address: \"127.0.0.1:6379\", send: \"PING\\r\\n\", expect: PONG }

@@ -83,6 +83,7 @@ impl Probe for Tls {
     const META: ProbeMeta = ProbeMeta {
         name: "tls",
         summary: "Whether a server's certificate is good, for how long yet, and how the handshake went",
+        from_anywhere: true,
         example: "\
 name: the certificate lasts
 tls: { address: \"shop.example.com:443\", measure: daysLeft }

@@ -36,6 +36,7 @@ impl Probe for Traffic {
     const META: ProbeMeta = ProbeMeta {
         name: "traffic",
         summary: "Latency, errors or throughput of the load that Squall itself makes",
+        from_anywhere: true,
         example: "\
 name: checkout p99
 traffic: { from: shoppers, measure: p99 }

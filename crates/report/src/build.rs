@@ -9,7 +9,7 @@ use crate::model::{
     Action, Facts, GuardReport, InjectionReport, PhaseSpan, REPORT_VERSION, RecoveryReport, Report, RollbackReport, StopReport,
 };
 use crate::redact::Redactor;
-use crate::{events, probe, words};
+use crate::{compare, events, probe, words};
 
 /// The report of a run, finished or not, from its program and its journal. The registry says what each kind of fault does
 /// and how it goes away. `None` if the journal does not begin with the run's start.
@@ -40,6 +40,7 @@ pub fn build(program: &Arc<Program>, registry: &Registry, records: &[Record]) ->
         },
         phases: phases(state),
         probes: probe::reports(&evidence, &redactor),
+        comparisons: compare::reports(&evidence, records, &redactor),
         guards: guards(state, records, &redactor),
         injections: state.injections.iter().map(|(id, injection)| one_injection(state, registry, *id, injection, &redactor)).collect(),
         stop: state.stop.as_ref().map(|stop| StopReport { at: stopped_at(state, records), why: clean(&words::stop(stop)) }),

@@ -30,6 +30,11 @@ pub(crate) fn lines(state: &State, records: &[Record], report: &Report, redactor
     for probe in report.probes.iter().filter(|probe| !probe.expectation.is_empty()) {
         changes(probe, &mut out);
     }
+    for comparison in &report.comparisons {
+        let shown = comparison.worse.map(|at| EventLine { at, mark: Mark::Bad, text: comparison.summary.clone() });
+        // Where it stopped the run, that is told already.
+        out.extend(shown.filter(|line| report.stop.as_ref().is_none_or(|stop| stop.at != line.at)));
+    }
     if let (Some(at), Some(took)) = (state.recovered_at, report.recovery.took) {
         out.push(EventLine { at, mark: Mark::Good, text: format!("steady again, {} after the revert", span(took)) });
     }
@@ -94,6 +99,7 @@ fn one(state: &State, event: &Event) -> Option<(Mark, String)> {
         Event::Started(_)
         | Event::Planned
         | Event::Sampled { .. }
+        | Event::Compared { .. }
         | Event::Elapsed { .. }
         | Event::Armed { .. }
         | Event::TrafficEnded { .. } => return None,

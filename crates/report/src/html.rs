@@ -13,6 +13,7 @@ struct Page {
     /// Charts, as SVG that has been escaped where it was made.
     timeline: String,
     charts: Vec<String>,
+    comparisons: Vec<String>,
     legend: bool,
     style: &'static str,
     script: &'static str,
@@ -27,6 +28,7 @@ pub(crate) fn page(report: &Report) -> Result<String, askama::Error> {
         view: View::new(report),
         timeline: timeline::chart(report),
         charts: report.probes.iter().map(|probe| svg::probe(report, probe)).collect(),
+        comparisons: report.comparisons.iter().map(|comparison| svg::comparison(report, comparison)).collect(),
         legend: report.probes.iter().any(|probe| !probe.samples.is_empty()),
         style: include_str!("../templates/style.css"),
         script: SCRIPT,

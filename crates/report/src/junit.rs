@@ -5,7 +5,7 @@ use askama::Template;
 use squall_model::Verdict;
 
 use crate::format::{moment, span};
-use crate::model::{ProbeStatus, Report};
+use crate::model::{ComparisonStatus, ProbeStatus, Report};
 
 #[derive(Template)]
 #[template(path = "junit.xml")]
@@ -37,6 +37,7 @@ enum End {
 /// Writes the suite.
 pub(crate) fn suite(report: &Report) -> Result<String, askama::Error> {
     let mut cases = probes(report);
+    cases.extend(comparisons(report));
     cases.extend(guards(report));
     cases.extend(injections(report));
     cases.push(recovery(report));
@@ -115,6 +116,19 @@ fn probes(report: &Report) -> Vec<Case> {
 fn details(report: &Report, metric: &str) -> String {
     let found = report.analysis.iter().filter(|a| a.metric == metric).flat_map(|a| a.happened.iter().map(String::as_str));
     xml(&found.collect::<Vec<_>>().join("\n"))
+}
+
+fn comparisons(report: &Report) -> Vec<Case> {
+    let one = |comparison: &crate::ComparisonReport| {
+        let end = match comparison.status {
+            ComparisonStatus::Worse => End::Failure(xml(&comparison.summary), details(report, &comparison.name)),
+            ComparisonStatus::NotWorse | ComparisonStatus::Undecided => End::Passed,
+            ComparisonStatus::Unmeasured => End::Error("says nothing".into(), xml(&comparison.summary)),
+            ComparisonStatus::Untested => untested(report),
+        };
+        case(report, "comparisons", &format!("{} no worse than the control group", comparison.name), 0, end)
+    };
+    report.comparisons.iter().map(one).collect()
 }
 
 fn guards(report: &Report) -> Vec<Case> {

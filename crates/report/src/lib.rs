@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod compare;
 mod events;
 mod format;
 mod html;
@@ -31,8 +32,8 @@ mod words;
 pub use build::build;
 pub use format::{clean, clip, moment, span, value};
 pub use model::{
-    Action, Analysis, EventLine, Facts, GuardReport, InjectionReport, Mark, Numbers, PhaseSpan, Point, ProbeReport, ProbeStatus,
-    REPORT_VERSION, RecoveryReport, Report, RollbackReport, Stage, StopReport,
+    Action, Analysis, ArmReport, ComparisonReport, ComparisonStatus, EventLine, Facts, GuardReport, InjectionReport, Mark, Numbers,
+    PhaseSpan, Point, ProbeReport, ProbeStatus, REPORT_VERSION, RecoveryReport, Report, RollbackReport, Stage, StopReport, Turn, TurnArm,
 };
 pub use redact::Redactor;
 

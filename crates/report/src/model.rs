@@ -41,6 +41,9 @@ pub struct Report {
     pub probes: Vec<ProbeReport>,
     /// One for each guard.
     pub guards: Vec<GuardReport>,
+    /// One for each comparison of a step's targets with its control group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<ComparisonReport>,
     /// One for each fault on each target.
     pub injections: Vec<InjectionReport>,
     /// What stopped the run before its method was through.
@@ -219,6 +222,105 @@ pub struct GuardReport {
     pub at: Option<u64>,
     /// What it saw.
     pub why: Option<String>,
+}
+
+/// A comparison of a step's targets with its control group. An answer that is not as expected, or does not come in time, is a bad one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunComparison)]
+#[serde(rename_all = "camelCase")]
+pub struct ComparisonReport {
+    /// Its name.
+    pub name: String,
+    /// What was asked, in words.
+    pub what: String,
+    /// What a good answer is, in words.
+    pub expectation: String,
+    /// What the answers are measured in.
+    #[schema(value_type = String)]
+    pub dimension: Dimension,
+    /// The thresholds that are numbers.
+    pub thresholds: Vec<f64>,
+    /// The step whose targets were asked.
+    pub step: String,
+    /// What came of it.
+    pub status: ComparisonStatus,
+    /// The same in one sentence.
+    pub summary: String,
+    /// How much larger the share of bad answers might be, from 0 to 1.
+    pub margin: f64,
+    /// How sure each end of `difference` is at any time, from 0 to 1.
+    pub confidence: f64,
+    /// By how much the share of bad answers was larger under the fault: the differences that are not ruled out, from -1 to 1.
+    pub difference: [f64; 2],
+    /// When the targets were shown to be worse off.
+    pub worse: Option<u64>,
+    /// The targets of the step while the fault was in force.
+    pub experiment: ArmReport,
+    /// The control group meanwhile.
+    pub control: ArmReport,
+    /// All answers in the order of time, also those before and after the fault.
+    pub turns: Vec<Turn>,
+}
+
+/// What came of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunComparisonStatus)]
+#[serde(rename_all = "camelCase")]
+pub enum ComparisonStatus {
+    /// The targets were shown to be worse off, by more than the margin.
+    Worse,
+    /// They were shown not to be.
+    NotWorse,
+    /// Neither was shown.
+    Undecided,
+    /// It cannot say anything: answers were missing, or the control group was not well itself.
+    Unmeasured,
+    /// No fault came into force.
+    Untested,
+}
+
+/// One side of a comparison.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunArm)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmReport {
+    /// Who was asked, for people.
+    pub targets: Vec<String>,
+    /// Answers that counted: at most one a second of each target.
+    pub answers: u32,
+    /// Those that were bad.
+    pub bad: u32,
+    /// None where there were no numbers.
+    pub numbers: Option<Numbers>,
+}
+
+/// The answers of a short time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunTurn)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// When it began.
+    pub at: u64,
+    /// Answers of the step's targets.
+    #[serde(default, skip_serializing_if = "TurnArm::is_empty")]
+    pub experiment: TurnArm,
+    /// Answers of the control group.
+    #[serde(default, skip_serializing_if = "TurnArm::is_empty")]
+    pub control: TurnArm,
+}
+
+/// The answers of one side in a short time.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[schema(as = RunTurnArm)]
+#[serde(rename_all = "camelCase")]
+pub struct TurnArm {
+    /// All of them.
+    pub answers: u32,
+    /// Those that were bad.
+    pub bad: u32,
+    /// The middle one of those that are numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median: Option<f64>,
 }
 
 /// One fault on one target.
@@ -412,6 +514,40 @@ impl ProbeStatus {
     }
 }
 
+impl TurnArm {
+    fn is_empty(&self) -> bool {
+        self.answers == 0
+    }
+
+    /// The share of bad ones; none of none.
+    pub fn share(&self) -> Option<f64> {
+        (self.answers > 0).then(|| f64::from(self.bad) / f64::from(self.answers))
+    }
+}
+
+impl ComparisonStatus {
+    /// For people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Worse => "worse",
+            Self::NotWorse => "not worse",
+            Self::Undecided => "no difference shown",
+            Self::Unmeasured => "says nothing",
+            Self::Untested => "not tested",
+        }
+    }
+
+    /// How it is meant.
+    pub const fn mark(self) -> Mark {
+        match self {
+            Self::Worse => Mark::Bad,
+            Self::NotWorse => Mark::Good,
+            Self::Unmeasured => Mark::Unsure,
+            Self::Undecided | Self::Untested => Mark::Step,
+        }
+    }
+}
+
 impl Report {
     /// The verdict in one word, `unfinished` where there is none.
     pub const fn outcome(&self) -> &'static str {
@@ -429,9 +565,15 @@ impl InjectionReport {
     }
 }
 
+impl From<squall_engine::Numbers> for Numbers {
+    fn from(squall_engine::Numbers { min, median, p95, max, mean }: squall_engine::Numbers) -> Self {
+        Self { min, median, p95, max, mean }
+    }
+}
+
 impl From<&squall_engine::StageEvidence> for Stage {
     fn from(stage: &squall_engine::StageEvidence) -> Self {
-        let numbers = stage.numbers.map(|n| Numbers { min: n.min, median: n.median, p95: n.p95, max: n.max, mean: n.mean });
+        let numbers = stage.numbers.map(Numbers::from);
         Self { samples: stage.samples, unmeasured: stage.unmeasured, violated: stage.violated, numbers }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use squall_model::Dimension;
 
 use crate::format::{clip, moment, number, value};
-use crate::model::{InjectionReport, ProbeReport, Report};
+use crate::model::{ComparisonReport, InjectionReport, ProbeReport, Report, Turn, TurnArm};
 use crate::series::{Column, Gap, reduce, strips};
 use crate::ticks::{Axis, elapsed, values};
 
@@ -145,17 +145,7 @@ fn line(report: &Report, probe: &ProbeReport, times: &Times) -> String {
     let mut out = String::new();
     open(&mut out, TOP + PLOT + BOTTOM, &format!("{} over time", probe.name), &points(&series.pieces, &series.gaps, probe));
     windows(&mut out, report, times, TOP, PLOT);
-    for (value, label) in &axis.ticks {
-        let y = y(*value);
-        let _ = write!(
-            out,
-            r#"<path class="grid" d="M{LEFT} {y:.1}H{:.1}"/><text class="tick" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
-            Times::end(),
-            LEFT - 8.0,
-            y + 4.0,
-            esc(label)
-        );
-    }
+    levels(&mut out, &axis, y);
     times.draw(&mut out, TOP, TOP + PLOT);
     gaps(&mut out, &series.gaps);
     for piece in &series.pieces {
@@ -173,6 +163,57 @@ fn line(report: &Report, probe: &ProbeReport, times: &Times) -> String {
         );
     }
     violations(&mut out, columns(), y);
+    out.push_str("</svg>");
+    out
+}
+
+/// Ticks of the vertical axis, with thin lines.
+fn levels(out: &mut String, axis: &Axis, y: impl Fn(f64) -> f64) {
+    for (value, label) in &axis.ticks {
+        let y = y(*value);
+        let _ = write!(
+            out,
+            r#"<path class="grid" d="M{LEFT} {y:.1}H{:.1}"/><text class="tick" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+            Times::end(),
+            LEFT - 8.0,
+            y + 4.0,
+            esc(label)
+        );
+    }
+}
+
+/// The chart of a comparison: the share of bad answers of both sides over time.
+pub(crate) fn comparison(report: &Report, comparison: &ComparisonReport) -> String {
+    let times = Times::of(report);
+    let axis = values(0.0, 1.0, Dimension::Ratio, 4);
+    let y = |share: f64| TOP + PLOT - axis.share(share) * PLOT;
+    let told = |name: &str, arm: &TurnArm| format!("{name}: {} of {} bad", arm.bad, arm.answers);
+    let points = comparison.turns.iter().map(|turn| {
+        let sides = [("under the fault", &turn.experiment), ("control group", &turn.control)];
+        let sides: Vec<String> = sides.into_iter().filter(|(_, arm)| arm.answers > 0).map(|(name, arm)| told(name, arm)).collect();
+        (times.x(turn.at), format!("{} · {}", moment(turn.at), sides.join(" · ")))
+    });
+    let mut out = String::new();
+    open(&mut out, TOP + PLOT + BOTTOM, &format!("Bad answers of {} over time", comparison.name), &points.collect::<Vec<_>>());
+    windows(&mut out, report, &times, TOP, PLOT);
+    levels(&mut out, &axis, y);
+    times.draw(&mut out, TOP, TOP + PLOT);
+    // The control group below: it is seldom the one to look at.
+    for (class, side) in [("control", (|turn| &turn.control) as fn(&Turn) -> &TurnArm), ("experiment", |turn| &turn.experiment)] {
+        let mut d = String::new();
+        for (at, share) in comparison.turns.iter().filter_map(|turn| side(turn).share().map(|share| (turn.at, share))) {
+            let _ = write!(d, "{}{:.1} {:.1}", if d.is_empty() { 'M' } else { 'L' }, times.x(at), y(share));
+        }
+        if !d.is_empty() {
+            // A single turn is a dot: a round cap needs a line of some length.
+            let _ = write!(out, r#"<path class="line {class}" d="{d}h.01"/>"#);
+        }
+    }
+    if let Some(at) = comparison.worse {
+        let x = times.x(at);
+        let _ =
+            write!(out, r#"<path class="stop" d="M{x:.1} {TOP}V{:.1}"><title>worse, shown at {}</title></path>"#, TOP + PLOT, moment(at));
+    }
     out.push_str("</svg>");
     out
 }

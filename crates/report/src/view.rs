@@ -3,8 +3,8 @@
 use squall_model::{Dimension, TrafficSummary};
 
 use crate::events::{by_whom, verdict_mark};
-use crate::format::{count, moment, number, span};
-use crate::model::{InjectionReport, Mark, ProbeReport, Report, Stage};
+use crate::format::{count, list, moment, number, span};
+use crate::model::{ArmReport, ComparisonReport, InjectionReport, Mark, ProbeReport, Report, Stage};
 
 /// Text for "there is none".
 const NONE: &str = "–";
@@ -20,6 +20,7 @@ pub(crate) struct View {
     pub(crate) learned: Vec<String>,
     pub(crate) facts: Vec<(&'static str, String)>,
     pub(crate) probes: Vec<ProbeView>,
+    pub(crate) comparisons: Vec<ComparisonView>,
     pub(crate) injections: Vec<InjectionView>,
     pub(crate) guards: Vec<Row>,
     pub(crate) rollback: Vec<Row>,
@@ -60,6 +61,35 @@ pub(crate) struct StageView {
     pub(crate) median: String,
     pub(crate) p95: String,
     pub(crate) min: String,
+    pub(crate) max: String,
+}
+
+/// A comparison with its table.
+pub(crate) struct ComparisonView {
+    pub(crate) name: String,
+    pub(crate) what: String,
+    pub(crate) expectation: String,
+    pub(crate) step: String,
+    pub(crate) status: &'static str,
+    pub(crate) mark: Mark,
+    pub(crate) worse: bool,
+    /// Whether the columns of numbers make sense.
+    pub(crate) numbers: bool,
+    pub(crate) difference: String,
+    pub(crate) margin: String,
+    pub(crate) arms: [ArmView; 2],
+}
+
+/// One line of a comparison's table.
+pub(crate) struct ArmView {
+    pub(crate) arm: &'static str,
+    pub(crate) targets: String,
+    pub(crate) count: usize,
+    pub(crate) answers: u32,
+    pub(crate) bad: u32,
+    pub(crate) share: String,
+    pub(crate) median: String,
+    pub(crate) p95: String,
     pub(crate) max: String,
 }
 
@@ -104,6 +134,7 @@ impl View {
             learned: report.learned.clone(),
             facts: facts(report),
             probes: report.probes.iter().map(probe).collect(),
+            comparisons: report.comparisons.iter().map(comparison).collect(),
             injections: report.injections.iter().map(injection).collect(),
             guards: guards(report),
             rollback: rollback(report),
@@ -183,6 +214,56 @@ fn probe(probe: &ProbeReport) -> ProbeView {
         stages: vec![stage("Before", &probe.before), stage("During", &probe.during), stage("After", &probe.after)],
         times,
     }
+}
+
+fn comparison(comparison: &ComparisonReport) -> ComparisonView {
+    let arm = |name: &'static str, arm: &ArmReport| {
+        let cell = |pick: fn(&crate::Numbers) -> f64| {
+            arm.numbers.as_ref().map_or_else(|| NONE.to_owned(), |n| number(pick(n), comparison.dimension))
+        };
+        let share = (arm.answers > 0).then(|| f64::from(arm.bad) / f64::from(arm.answers));
+        ArmView {
+            arm: name,
+            targets: list(&arm.targets, 10),
+            count: arm.targets.len(),
+            answers: arm.answers,
+            bad: arm.bad,
+            share: share.map_or_else(|| NONE.to_owned(), |share| number(share, Dimension::Ratio)),
+            median: cell(|n| n.median),
+            p95: cell(|n| n.p95),
+            max: cell(|n| n.max),
+        }
+    };
+    let arms = [arm("Under the fault", &comparison.experiment), arm("Control group", &comparison.control)];
+    ComparisonView {
+        name: comparison.name.clone(),
+        what: comparison.what.clone(),
+        expectation: comparison.expectation.clone(),
+        step: comparison.step.clone(),
+        status: comparison.status.name(),
+        mark: comparison.status.mark(),
+        worse: comparison.worse.is_some(),
+        numbers: comparison.experiment.numbers.is_some() || comparison.control.numbers.is_some(),
+        difference: difference(comparison),
+        margin: if comparison.margin > 0.0 { format!("up to {} points", points(comparison.margin)) } else { "none".into() },
+        arms,
+    }
+}
+
+/// A share as points of a hundred.
+fn points(share: f64) -> String {
+    number(share, Dimension::Ratio).trim_end_matches('%').to_owned()
+}
+
+/// By how much the share of bad answers was larger, in words.
+fn difference(comparison: &ComparisonReport) -> String {
+    let [low, high] = comparison.difference;
+    if comparison.experiment.answers == 0 || comparison.control.answers == 0 {
+        return NONE.to_owned();
+    }
+    // To the point outwards, so that nothing is promised that was not shown.
+    let (low, high) = ((low * 100.0).floor(), (high * 100.0).ceil());
+    format!("{low:+.0} to {high:+.0} points ({} confidence)", number(comparison.confidence, Dimension::Ratio))
 }
 
 fn injection(injection: &InjectionReport) -> InjectionView {

@@ -5,7 +5,7 @@ use squall_model::{Dimension, Verdict};
 
 use crate::build::action;
 use crate::format::{count, list, moment, number, span};
-use crate::model::{Analysis, InjectionReport, ProbeReport, ProbeStatus, Report};
+use crate::model::{Analysis, ComparisonStatus, InjectionReport, ProbeReport, ProbeStatus, Report};
 
 /// Fills in what follows from the rest of the report.
 pub(crate) fn fill(report: &mut Report) {
@@ -21,6 +21,7 @@ pub(crate) fn stop(stop: &Stop) -> String {
         Stop::Unsteady(why) => format!("not steady before anything was touched: {why}"),
         Stop::Unmeasured(why) => format!("not measurable before anything was touched: {why}"),
         Stop::Guard { why, .. } => format!("a guard stopped the run: {why}"),
+        Stop::Worse { why, .. } => format!("a comparison stopped the run: {why}"),
         Stop::Asked(by) => format!("stopped by {by}"),
         Stop::Timeout(why) | Stop::NoEffect(why) | Stop::Broken(why) => why.clone(),
     }
@@ -35,7 +36,11 @@ fn headline(report: &Report) -> String {
     let touched = report.injections.iter().any(|i| i.in_force.is_some());
     match report.verdict {
         Some(Verdict::Held) => "The system held",
-        Some(Verdict::Deviated) if report.probes.iter().any(|p| p.first_violation.is_some()) => "A weakness was found",
+        Some(Verdict::Deviated)
+            if report.probes.iter().any(|p| p.first_violation.is_some()) || report.comparisons.iter().any(|c| c.worse.is_some()) =>
+        {
+            "A weakness was found"
+        }
         Some(Verdict::Deviated) => "The system did not recover in time",
         Some(Verdict::Unsteady) => "Not steady to begin with: nothing was touched",
         Some(Verdict::Aborted) if touched => "Stopped before the end, and put back",
@@ -72,6 +77,8 @@ fn learned(report: &Report) -> Vec<String> {
         out.push("No fault came into force, so nothing was learned about how the system behaves under one.".into());
     }
     out.extend(report.probes.iter().filter_map(of_probe));
+    let compared = report.comparisons.iter().filter(|c| c.status != ComparisonStatus::Untested);
+    out.extend(compared.map(|c| format!("{}.", c.summary)));
     match (report.recovery.recovered, report.recovery.took) {
         (Some(true), Some(took)) => out.push(format!("It was steady again {} after everything was put back.", span(took))),
         (Some(false), _) => {
@@ -126,6 +133,14 @@ fn analysis(report: &Report) -> Vec<Analysis> {
             expected: format!("never {}", guard.condition),
             actual: guard.why.clone().unwrap_or_default(),
             happened: vec![format!("stopped the run at {}", moment(guard.at.unwrap_or_default()))],
+        });
+    }
+    for worse in report.comparisons.iter().filter(|c| matches!(c.status, ComparisonStatus::Worse | ComparisonStatus::Unmeasured)) {
+        out.push(Analysis {
+            metric: worse.name.clone(),
+            expected: format!("{} of what is under the fault as often as of the control group", worse.expectation),
+            actual: worse.summary.clone(),
+            happened: worse.worse.map(|at| format!("shown at {}", moment(at))).into_iter().collect(),
         });
     }
     for injection in report.injections.iter().filter(|i| (i.error.is_some() || i.verified == Some(false)) && (!i.left_out || i.stuck)) {
@@ -216,6 +231,8 @@ fn actions(report: &Report) -> Vec<crate::Action> {
         Some(Verdict::Deviated) => {
             let violated = report.probes.iter().filter(|p| p.status == ProbeStatus::Violated);
             out.extend(violated.map(|p| action(format!("Find out why {} does not stay {}, and mend it", p.name, p.expectation))));
+            let worse = report.comparisons.iter().filter(|c| c.worse.is_some());
+            out.extend(worse.map(|c| action(format!("Find out why {} is worse under {}, and mend it", c.name, c.step))));
             out.push(action("Run this experiment again to see that it holds".into()));
         }
         Some(Verdict::Unsteady) => out.push(action("Make the system steady, or the expectations true, and run again".into())),

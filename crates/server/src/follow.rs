@@ -271,7 +271,7 @@ impl Followed {
             }
             match state.stop.as_ref().filter(|_| !stopped) {
                 Some(Stop::Asked(by)) => told.push(Told::Stopped(by.clone())),
-                Some(Stop::Guard { why, .. } | Stop::Timeout(why) | Stop::NoEffect(why) | Stop::Broken(why)) => {
+                Some(Stop::Guard { why, .. } | Stop::Worse { why, .. } | Stop::Timeout(why) | Stop::NoEffect(why) | Stop::Broken(why)) => {
                     told.push(Told::Aborted(why.clone()));
                 }
                 // Nothing was touched: its end says so.

@@ -1,6 +1,7 @@
 //! Processes: what is known of them, and signals that never reach another process that has got the same number.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ pub struct ProcessFacts {
     pub parent: u32,
     /// Its control groups, a path for each hierarchy.
     pub cgroups: Vec<String>,
+    /// The TCP ports that it listens on, in order, where somebody has looked ([`listening`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
 }
 
 impl ProcessFacts {
@@ -70,6 +74,7 @@ impl ProcessFacts {
             uid: process.uid().ok()?,
             parent: u32::try_from(stat.ppid).unwrap_or_default(),
             cgroups,
+            ports: Vec::new(),
         })
     }
 
@@ -238,6 +243,25 @@ pub fn descendants(all: &[ProcessFacts], root: u32) -> Vec<ProcessId> {
                 parents.push(child.id.pid);
             }
         }
+    }
+    found
+}
+
+/// The TCP ports that each of these processes listens on, in order. One that may not be looked at listens on none.
+pub fn listening(pids: impl IntoIterator<Item = u32>) -> HashMap<u32, Vec<u16>> {
+    // Processes of one network namespace see the same table, which may be long.
+    let mut tables: HashMap<OsString, HashMap<u64, u16>> = HashMap::new();
+    let mut found = HashMap::new();
+    for pid in pids {
+        let Some(process) = i32::try_from(pid).ok().and_then(|pid| Process::new(pid).ok()) else { continue };
+        let (Ok(namespace), Ok(descriptors)) = (std::fs::read_link(format!("/proc/{pid}/ns/net")), process.fd()) else { continue };
+        let table = tables.entry(namespace.into_os_string()).or_insert_with(|| {
+            let entries = process.tcp().unwrap_or_default().into_iter().chain(process.tcp6().unwrap_or_default());
+            entries.filter(|e| e.state == procfs::net::TcpState::Listen).map(|e| (e.inode, e.local_address.port())).collect()
+        });
+        let inodes = descriptors.flatten().filter_map(|fd| if let FDTarget::Socket(inode) = fd.target { Some(inode) } else { None });
+        let ports: BTreeSet<u16> = inodes.filter_map(|inode| table.get(&inode).copied()).collect();
+        found.insert(pid, ports.into_iter().collect());
     }
     found
 }

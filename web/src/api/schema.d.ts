@@ -3611,6 +3611,69 @@ export interface components {
             /** @description What happened when, one sentence each. */
             happened: string[];
         };
+        /** @description One side of a comparison. */
+        RunArm: {
+            /** @description Who was asked, for people. */
+            targets: string[];
+            /**
+             * Format: int32
+             * @description Answers that counted: at most one a second of each target.
+             */
+            answers: number;
+            /**
+             * Format: int32
+             * @description Those that were bad.
+             */
+            bad: number;
+            numbers?: null | components["schemas"]["RunNumbers"];
+        };
+        /** @description A comparison of a step's targets with its control group. An answer that is not as expected, or does not come in time, is a bad one. */
+        RunComparison: {
+            /** @description Its name. */
+            name: string;
+            /** @description What was asked, in words. */
+            what: string;
+            /** @description What a good answer is, in words. */
+            expectation: string;
+            /** @description What the answers are measured in. */
+            dimension: string;
+            /** @description The thresholds that are numbers. */
+            thresholds: number[];
+            /** @description The step whose targets were asked. */
+            step: string;
+            /** @description What came of it. */
+            status: components["schemas"]["RunComparisonStatus"];
+            /** @description The same in one sentence. */
+            summary: string;
+            /**
+             * Format: double
+             * @description How much larger the share of bad answers might be, from 0 to 1.
+             */
+            margin: number;
+            /**
+             * Format: double
+             * @description How sure each end of `difference` is at any time, from 0 to 1.
+             */
+            confidence: number;
+            /** @description By how much the share of bad answers was larger under the fault: the differences that are not ruled out, from -1 to 1. */
+            difference: number[];
+            /**
+             * Format: int64
+             * @description When the targets were shown to be worse off.
+             */
+            worse?: number | null;
+            /** @description The targets of the step while the fault was in force. */
+            experiment: components["schemas"]["RunArm"];
+            /** @description The control group meanwhile. */
+            control: components["schemas"]["RunArm"];
+            /** @description All answers in the order of time, also those before and after the fault. */
+            turns: components["schemas"]["RunTurn"][];
+        };
+        /**
+         * @description What came of a comparison.
+         * @enum {string}
+         */
+        RunComparisonStatus: "worse" | "notWorse" | "undecided" | "unmeasured" | "untested";
         /** @description One thing that happened. */
         RunEventLine: {
             /**
@@ -3871,6 +3934,8 @@ export interface components {
             probes: components["schemas"]["RunProbe"][];
             /** @description One for each guard. */
             guards: components["schemas"]["RunGuard"][];
+            /** @description One for each comparison of a step's targets with its control group. */
+            comparisons?: components["schemas"]["RunComparison"][];
             /** @description One for each fault on each target. */
             injections: components["schemas"]["RunInjection"][];
             stop?: null | components["schemas"]["RunStop"];
@@ -3940,6 +4005,36 @@ export interface components {
             at: number;
             /** @description Why, in words. */
             why: string;
+        };
+        /** @description The answers of a short time. */
+        RunTurn: {
+            /**
+             * Format: int64
+             * @description When it began.
+             */
+            at: number;
+            /** @description Answers of the step's targets. */
+            experiment?: components["schemas"]["RunTurnArm"];
+            /** @description Answers of the control group. */
+            control?: components["schemas"]["RunTurnArm"];
+        };
+        /** @description The answers of one side in a short time. */
+        RunTurnArm: {
+            /**
+             * Format: int32
+             * @description All of them.
+             */
+            answers: number;
+            /**
+             * Format: int32
+             * @description Those that were bad.
+             */
+            bad: number;
+            /**
+             * Format: double
+             * @description The middle one of those that are numbers.
+             */
+            median?: number | null;
         };
         /** @description A run as a page shows it. Times are microseconds since its start. */
         RunView: {

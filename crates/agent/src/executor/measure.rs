@@ -59,7 +59,13 @@ impl Probes {
         if let Some(wrong) = kind.check(&question.args).into_iter().next() {
             return Err(wrong.message);
         }
-        let cx = ProbeCx { clock: self.clock.clone(), traffic: Arc::new(NoTraffic), every: question.every, timeout: question.timeout };
+        let cx = ProbeCx {
+            clock: self.clock.clone(),
+            traffic: Arc::new(NoTraffic),
+            every: question.every,
+            timeout: question.timeout,
+            host: None,
+        };
         let measure = tokio::sync::Mutex::new(kind.open(&question.args, &cx)?);
         let opened = Arc::new(Open { question, measure, asked: Mutex::default() });
         open.insert(key, opened.clone());

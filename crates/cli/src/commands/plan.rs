@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use squall_engine::Preview;
+use squall_model::WhenWorse;
 
 use crate::context::{Context, Output, Style, exit};
 use crate::runner::{Ground, Options, Prepared};
@@ -83,6 +84,18 @@ fn print(cx: &Context, prepared: &Prepared, ground: &Ground, preview: &Preview) 
     cx.result("")?;
     for (guard, spec) in prepared.program.guards.iter().zip(&spec.guards) {
         cx.result(format!("  guard   abort when {} is {}", spec.probe, guard.condition))?;
+    }
+    for (spec, compare) in prepared.program.comparisons.iter().zip(&spec.compare) {
+        let step = &prepared.program.nodes[spec.node].name;
+        let then = match compare.when_worse {
+            WhenWorse::Abort => "abort when worse",
+            WhenWorse::Continue => "go on when worse",
+        };
+        let margin = if spec.margin > 0.0 { format!(" by more than {} points", compare.margin.0) } else { String::new() };
+        cx.result(format!(
+            "  compare {}: {} of the targets of {step} and of their control group, every {}, expect {}; {then}{margin}",
+            spec.name, spec.what, spec.every, spec.expectation
+        ))?;
     }
     for action in spec.rollback.iter().flat_map(|r| &r.actions) {
         cx.result(format!("  rollback {}", action.name))?;

@@ -120,6 +120,12 @@ fn targets(registry: &squall_engine::Registry) -> String {
         let meta = target.meta();
         let _ = write!(text, "\n## {}\n\n{}\n\n```yaml\n{}\n```\n", meta.name, meta.summary, meta.example.trim());
         table(&mut text, "argument", &target.schema(), &[]);
+        if !meta.variables.is_empty() {
+            text.push_str("\nIn the questions of a comparison (`compare`):\n\n| placeholder | stands for |\n|---|---|\n");
+            for variable in meta.variables {
+                let _ = writeln!(text, "| `{{{{target.{}}}}}` | {} |", variable.name, variable.what);
+            }
+        }
     }
     text
 }

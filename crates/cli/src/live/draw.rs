@@ -193,7 +193,7 @@ impl Pen {
             Level::Near => ("◈", self.paint(Color::Yellow)),
             Level::Tripped => ("◆", self.paint(Color::Red)),
         };
-        let words = if self.width < NARROW { "" } else { "guard: aborts at " };
+        let words = if self.width < NARROW { "" } else { row.words };
         let room = self.width.saturating_sub(row.condition.chars().count() + words.len() + 4);
         let text = format!("{sign} {words}{}", clip(&row.text, room));
         Line::from(vec![Span::styled(text, style), Span::styled(format!("  {}", row.condition), style)])

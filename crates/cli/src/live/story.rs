@@ -53,6 +53,7 @@ pub struct Story {
     phases: usize,
     injections: BTreeMap<InjectionId, Told>,
     probes: Vec<Option<Judgement>>,
+    compared: Vec<bool>,
     nodes: Vec<Option<(NodePhase, u32)>>,
     stopped: bool,
     recovered: bool,
@@ -76,6 +77,7 @@ impl Story {
         self.phases(state, &mut out);
         self.nodes(state, &mut out);
         self.probes(state, &mut out);
+        self.comparisons(state, &mut out);
         self.ends(state, &mut out);
         // Things of one state may have happened at different times; the sort keeps the order of those at the same.
         out.sort_by_key(|tale: &Tale| tale.at);
@@ -160,6 +162,17 @@ impl Story {
         }
     }
 
+    fn comparisons(&mut self, state: &State, out: &mut Vec<Tale>) {
+        self.compared.resize(state.comparisons.len(), false);
+        for (index, (comparison, told)) in state.comparisons.iter().zip(&mut self.compared).enumerate() {
+            let Some(at) = comparison.worse.filter(|_| !std::mem::replace(told, comparison.worse.is_some())) else { continue };
+            // One that stops the run is told of as the reason for that.
+            if !matches!(&state.stop, Some(Stop::Worse { comparison, .. }) if *comparison == index) {
+                out.push(Tale { at, mark: Mark::Bad, text: clean(&state.comparison_in_words(index)) });
+            }
+        }
+    }
+
     fn ends(&mut self, state: &State, out: &mut Vec<Tale>) {
         if let Some(stop) = &state.stop
             && !self.stopped
@@ -168,6 +181,7 @@ impl Story {
             let text = match stop {
                 Stop::Asked(by) => format!("stop asked for by {}", clean(by)),
                 Stop::Guard { why, .. } => format!("a guard stops the run: {}", clean(why)),
+                Stop::Worse { why, .. } => format!("a comparison stops the run: {}", clean(why)),
                 Stop::Unsteady(why) => format!("not steady, so nothing is touched: {}", clean(why)),
                 Stop::Unmeasured(why) => format!("not measurable, so nothing is touched: {}", clean(why)),
                 Stop::Timeout(why) | Stop::NoEffect(why) | Stop::Broken(why) => format!("the run stops: {}", clean(why)),

@@ -99,7 +99,7 @@ pub fn show(
 fn height(state: &State) -> io::Result<u16> {
     let program = &state.program;
     let faults = program.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Fault(_))).count();
-    let wanted = draw::wanted(program.probes.len(), program.guards.len(), faults.min(4));
+    let wanted = draw::wanted(program.probes.len(), program.guards.len() + program.comparisons.len(), faults.min(4));
     let (_, rows) = crossterm::terminal::size()?;
     Ok(u16::try_from(wanted).unwrap_or(u16::MAX).min(rows.saturating_sub(1)).max(1))
 }

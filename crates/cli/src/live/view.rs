@@ -24,7 +24,7 @@ pub struct LiveView {
     pub probes: Vec<ProbeRow>,
     /// One for each fault that is in force, or on its way in or out.
     pub faults: Vec<FaultRow>,
-    /// One for each guard.
+    /// One for each guard, then one for each comparison.
     pub guards: Vec<GuardRow>,
     /// What a person is asked to look at.
     pub suspended: Option<String>,
@@ -68,9 +68,11 @@ pub struct FaultRow {
     pub left: Option<(Duration, Duration)>,
 }
 
-/// A guard.
+/// A guard, or a comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GuardRow {
+    /// What stands before the text where there is room.
+    pub words: &'static str,
     /// The condition in words.
     pub text: String,
     /// How near it is.
@@ -189,9 +191,27 @@ fn guard_rows(state: &State, now: Micros) -> Vec<GuardRow> {
         } else {
             (Level::Quiet, "on watch".to_owned())
         };
-        GuardRow { text, condition, level }
+        GuardRow { words: "guard: aborts at ", text, condition, level }
     });
-    rows.collect()
+    rows.chain(comparison_rows(state)).collect()
+}
+
+fn comparison_rows(state: &State) -> impl Iterator<Item = GuardRow> {
+    state.program.comparisons.iter().zip(&state.comparisons).map(|(spec, comparison)| {
+        let (experiment, control) = (comparison.experiment, comparison.control);
+        let seen = format!(
+            "{} of {} bad under the fault, {} of {} in the control group",
+            experiment.bad, experiment.all, control.bad, control.all
+        );
+        let (level, condition) = if comparison.worse.is_some() {
+            (Level::Tripped, format!("worse: {seen}"))
+        } else if experiment.all + control.all == 0 {
+            (Level::Quiet, "at rest".to_owned())
+        } else {
+            (Level::Quiet, seen)
+        };
+        GuardRow { words: "compared: ", text: clean(&spec.name), condition, level }
+    })
 }
 
 fn suspended(state: &State) -> Option<String> {

@@ -2,6 +2,7 @@
 
 mod check_slo;
 mod clusters;
+mod compared;
 mod containers;
 mod demo;
 mod doctor;

@@ -15,6 +15,7 @@ use squall_model::{Event, InjectionId, Record, RevertedBy, RollbackAction, RunId
 use squall_undo::{Ledger, Undoer, Watchdog};
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::compare::Question;
 use crate::state::{Command, Micros, Phase, State};
 pub(crate) use select::{Groups, matches, shuffled, unmet, wanted};
 pub use select::{chance, keyed_hash};
@@ -135,6 +136,8 @@ pub(crate) struct Shared {
     pub injections: Mutex<HashMap<InjectionId, Arc<inject::Injection>>>,
     /// Control groups, and what was touched.
     pub groups: Mutex<Groups>,
+    /// What comparisons ask, as soon as that is known.
+    pub questions: Mutex<Vec<(usize, Question)>>,
 }
 
 impl Shared {
@@ -208,6 +211,7 @@ pub async fn drive(setup: Setup) -> Result<Outcome, JournalError> {
         guarded: guard,
         injections: Mutex::default(),
         groups: Mutex::default(),
+        questions: Mutex::default(),
     });
     let mut driver = Driver {
         state: State::new(setup.program),
@@ -361,6 +365,7 @@ impl Driver {
                 }
                 inject::inject(&self.shared, injection, deadline);
             }
+            Command::Compare { node } => self.probes.compare(node),
             Command::Cancel { injection } => inject::cancel(&self.shared, injection),
             Command::Verify { injection } => inject::verify(&self.shared, injection),
             Command::Revert { injection } => inject::revert(&self.shared, injection),

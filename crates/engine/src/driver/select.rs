@@ -52,6 +52,8 @@ async fn chosen(shared: &Shared, request: &Request) -> Result<(usize, Vec<Target
         in_force: request.in_force,
     };
     shared.gate.allow(&gate).map_err(|denied| denied.message)?;
+    let questions = shared.program.questions(request.node, &shared.registry, &order, &control)?;
+    shared.questions.lock().unwrap_or_else(PoisonError::into_inner).extend(questions);
     let targets = order.into_iter().filter(|t| !request.taken.contains(&t.id)).collect();
     Ok((matched, targets, control))
 }

@@ -146,6 +146,10 @@ impl State {
             return self.revert_injection(id, out);
         }
         out.push(Command::Verify { injection: id });
+        let node = self.injections[&id].node;
+        if self.program.comparisons.iter().any(|spec| spec.node == node) {
+            out.push(Command::Compare { node });
+        }
     }
 
     pub(super) fn inject_failed(&mut self, id: InjectionId, error: &str, out: &mut Vec<Command>) {

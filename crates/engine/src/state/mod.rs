@@ -3,6 +3,7 @@
 //!
 //! The phases are Plan → Steady → Inject → Observe → Revert → Recover → Verdict. Guards act beside them.
 
+mod compare;
 mod guards;
 mod method;
 mod recover;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use squall_model::{Event, InjectionId, Percent, Record, RevertedBy, Started, Timer, Value, Verdict};
 
+use crate::Answers;
 use crate::program::Program;
 
 /// Microseconds since the run's start.
@@ -97,6 +99,11 @@ pub enum Command {
         /// Which.
         injection: InjectionId,
     },
+    /// Ask the targets of a step and its control group, on their cadence from now on.
+    Compare {
+        /// The step.
+        node: usize,
+    },
     /// Look whether a fault is really in force.
     Verify {
         /// Which.
@@ -133,6 +140,13 @@ pub enum Stop {
     Guard {
         /// Index in `guards`.
         guard: usize,
+        /// What was seen.
+        why: String,
+    },
+    /// The targets of a step were shown to be worse off than its control group.
+    Worse {
+        /// Index in `compare`.
+        comparison: usize,
         /// What was seen.
         why: String,
     },
@@ -355,6 +369,19 @@ pub struct GuardState {
     pub tripped: bool,
 }
 
+/// What is known of a comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ComparisonState {
+    /// Answers of targets that the fault was in force on.
+    pub experiment: Answers,
+    /// Answers of the control group meanwhile.
+    pub control: Answers,
+    /// When the targets were shown to be worse off.
+    pub worse: Option<Micros>,
+    /// The last second of each target that counted, and whether a bad answer was in it.
+    seconds: BTreeMap<String, (Micros, bool)>,
+}
+
 /// Everything that is known of a run.
 #[derive(Debug, Clone)]
 pub struct State {
@@ -374,6 +401,8 @@ pub struct State {
     pub probes: Vec<ProbeState>,
     /// One for each guard.
     pub guards: Vec<GuardState>,
+    /// One for each comparison.
+    pub comparisons: Vec<ComparisonState>,
     /// One for each step.
     pub nodes: Vec<NodeState>,
     /// Every injection, by number.
@@ -404,6 +433,7 @@ impl State {
         Self {
             probes: vec![ProbeState::default(); program.probes.len()],
             guards: vec![GuardState::default(); program.guards.len()],
+            comparisons: vec![ComparisonState::default(); program.comparisons.len()],
             nodes: vec![NodeState::default(); program.nodes.len()],
             program,
             started: None,
@@ -446,6 +476,9 @@ impl State {
             Event::Started(started) => self.started = Some(started.clone()),
             Event::Planned => self.begin_steady(&mut out),
             Event::Sampled { probe, took, measured } => self.sampled(*probe, *took, measured, &mut out),
+            Event::Compared { comparison, arm, target, took, measured } => {
+                self.compared(*comparison, *arm, target, *took, measured, &mut out);
+            }
             Event::Elapsed { timer } => self.elapsed(*timer, &mut out),
             Event::Selected { node, targets, .. } => self.selected(*node, targets, &mut out),
             Event::SelectFailed { node, error } => self.select_failed(*node, error, &mut out),

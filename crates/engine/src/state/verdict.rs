@@ -2,8 +2,8 @@
 
 use squall_model::{Time, Verdict};
 
-use super::{Command, InjectionPhase, Judgement, Phase, ProbeState, State, Stop};
-use crate::program::ProbeSpec;
+use super::{Command, ComparisonState, InjectionPhase, Judgement, Phase, ProbeState, State, Stop};
+use crate::program::{CompareSpec, ProbeSpec};
 
 impl State {
     pub(super) fn finish(&mut self, out: &mut Vec<Command>) {
@@ -33,7 +33,7 @@ impl State {
             Some(Stop::Unmeasured(why)) => {
                 return (Verdict::Inconclusive, format!("the steady state could not be measured, so nothing was touched: {why}"));
             }
-            Some(Stop::Guard { why, .. } | Stop::Timeout(why)) => return (Verdict::Aborted, why.clone()),
+            Some(Stop::Guard { why, .. } | Stop::Worse { why, .. } | Stop::Timeout(why)) => return (Verdict::Aborted, why.clone()),
             Some(Stop::Asked(by)) => return (Verdict::Aborted, format!("stopped by {by}")),
             Some(Stop::NoEffect(_)) | None => {}
         }
@@ -43,6 +43,9 @@ impl State {
                 Verdict::Deviated,
                 format!("{} did not stay {} while the fault was in force (violated for up to {shown})", spec.name, spec.expectation),
             );
+        }
+        if let Some(worse) = self.comparisons.iter().position(|comparison| comparison.worse.is_some()) {
+            return (Verdict::Deviated, self.comparison_in_words(worse));
         }
         if let Some(Stop::NoEffect(why)) = &self.stop {
             return (Verdict::Inconclusive, why.clone());
@@ -59,6 +62,10 @@ impl State {
         if let Some(injection) = self.injections.values().find(|i| i.verified.is_none() && !i.left_out) {
             let name = &self.program.nodes[injection.node].name;
             return (Verdict::Inconclusive, format!("{name} on {} ended before its effect could be verified", injection.label));
+        }
+        let silent = |(spec, state): (&CompareSpec, &ComparisonState)| state.says_nothing().map(|why| format!("{}: {why}", spec.name));
+        if let Some(why) = self.program.comparisons.iter().zip(&self.comparisons).find_map(silent) {
+            return (Verdict::Inconclusive, why);
         }
         let without = self.injections.values().filter(|i| i.left_out).count();
         let but = if without == 0 { String::new() } else { format!("; {without} of {} targets were left out", self.injections.len()) };

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use squall_engine::{
     ArgError, Cx, Effect, Fault, FindError, HostFacts, InjectError, Measure, Meta, Plan, PlanError, Probe, ProbeCx, ProbeMeta, Registry,
-    RevertError, Reverted, Target, TargetKind, TargetMeta, Undone, VerifyError,
+    RevertError, Reverted, Target, TargetKind, TargetMeta, Undone, Variable, VerifyError,
 };
 use squall_model::{Bytes, Dimension, Percent, Time};
 use squall_undo::Armed;
@@ -80,7 +80,7 @@ macro_rules! probe {
 
         impl Probe for $type {
             type Args = $args;
-            const META: ProbeMeta = ProbeMeta { name: $name, summary: "A probe for tests", example: $example };
+            const META: ProbeMeta = ProbeMeta { name: $name, summary: "A probe for tests", from_anywhere: true, example: $example };
             fn check(&self, $a: &$args) -> Vec<ArgError> {
                 let _ = $a;
                 $check
@@ -292,6 +292,8 @@ probe!(
 
 struct Process;
 
+const PORT: Variable = Variable { name: "port", place: "/ports/0", number: true, what: "a port" };
+
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ProcessSelector {
@@ -305,7 +307,8 @@ struct ProcessSelector {
 
 impl TargetKind for Process {
     type Selector = ProcessSelector;
-    const META: TargetMeta = TargetMeta { name: "process", summary: "Processes of this host", example: "process: { name: payments }" };
+    const META: TargetMeta =
+        TargetMeta { name: "process", summary: "Processes of this host", variables: &[PORT], example: "process: { name: payments }" };
     fn check(&self, selector: &ProcessSelector) -> Vec<ArgError> {
         if selector.name.is_none() && selector.port.is_none() {
             let hint = Some("narrow it down with `name` or `port`".to_owned());
@@ -326,7 +329,7 @@ struct HostSelector {}
 
 impl TargetKind for Host {
     type Selector = HostSelector;
-    const META: TargetMeta = TargetMeta { name: "host", summary: "This host", example: "host: {}" };
+    const META: TargetMeta = TargetMeta { name: "host", summary: "This host", variables: &[], example: "host: {}" };
     async fn find(&self, _: &HostSelector) -> Result<Vec<Target>, FindError> {
         Ok(Vec::new())
     }

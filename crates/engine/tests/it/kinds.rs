@@ -54,7 +54,7 @@ struct Number;
 
 impl Probe for Number {
     type Args = None;
-    const META: ProbeMeta = ProbeMeta { name: "number", summary: "A number.", example: "number: {}" };
+    const META: ProbeMeta = ProbeMeta { name: "number", summary: "A number.", from_anywhere: true, example: "number: {}" };
 
     fn dimension(&self, _: &None) -> Dimension {
         Dimension::Number
@@ -71,7 +71,7 @@ struct Thing;
 
 impl TargetKind for Thing {
     type Selector = None;
-    const META: TargetMeta = TargetMeta { name: "thing", summary: "A thing.", example: "thing: {}" };
+    const META: TargetMeta = TargetMeta { name: "thing", summary: "A thing.", variables: &[], example: "thing: {}" };
 
     async fn find(&self, _: &None) -> Result<Vec<Target>, FindError> {
         Ok(Vec::new())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use squall_engine::{Command, InjectionState, Phase, Program, State};
-use squall_model::{Event, Experiment, InjectionId, Measured, Record, RevertedBy, TargetRef, Timer, Value, Verdict};
+use squall_model::{Arm, Event, Experiment, InjectionId, Measured, Record, RevertedBy, TargetRef, Timer, Value, Verdict};
 
 use crate::kinds::registry;
 
@@ -81,6 +81,16 @@ fn experiment(c: &mut Choices) -> Experiment {
         spec["guards"] = json!([{ "probe": "p0", "abort": { "eq": 0, "for": persist } }]);
     }
     if c.one_in(4) {
+        let half = json!({ "name": "half", "fault": "test.lasting", "target": { "thing": {}, "control": true }, "for": "8ms" });
+        let method = spec["method"].as_array_mut().expect("steps");
+        method.insert(0, half);
+        let every = if c.one_in(3) { "1ms" } else { "1s" };
+        let then = if c.one_in(2) { "continue" } else { "abort" };
+        spec["compare"] = json!([
+            { "name": "c", "step": "half", "number": {}, "expect": { "eq": 1 }, "every": every, "whenWorse": then, "confidence": "80%" },
+        ]);
+    }
+    if c.one_in(4) {
         spec["timeout"] = json!("12ms");
     }
     if c.one_in(3) {
@@ -107,6 +117,7 @@ struct World<'a, 'b> {
     verifying: Vec<InjectionId>,
     reverting: Vec<InjectionId>,
     rolling: Vec<usize>,
+    comparing: bool,
     probing: bool,
     next: u32,
     /// Truth about the outside: touched and not put back.
@@ -160,6 +171,10 @@ impl World<'_, '_> {
                 assert!(self.state.injections[&injection].armed, "only what was armed is reverted");
                 self.reverting.push(injection);
             }
+            Command::Compare { node } => {
+                assert_eq!(self.state.program.comparisons[0].node, node);
+                self.comparing = true;
+            }
             Command::Rollback { action } => self.rolling.push(action),
             Command::Finish { verdict, reason } => self.finish = Some((verdict, reason)),
         }
@@ -176,6 +191,25 @@ impl World<'_, '_> {
         }
         let took = self.c.below(6) as u64 * 1_000;
         self.event(Event::Sampled { probe, took: took.min(self.now), measured: value });
+    }
+
+    /// An answer of one of the groups: the fault makes most of its targets' bad.
+    fn compare(&mut self) {
+        let control = self.c.one_in(2);
+        let (arm, target) = if control || self.state.injections.is_empty() {
+            (Arm::Control, "kept".to_owned())
+        } else {
+            let at = self.c.below(self.state.injections.len());
+            (Arm::Experiment, self.state.injections.values().nth(at).expect("in range").target.clone())
+        };
+        let measured = match self.c.below(8) {
+            0 => Measured::Unmeasured("no answer".into()),
+            1 => Measured::Value(Value::Number(if arm == Arm::Control { 1.0 } else { f64::NAN })),
+            2..=5 if arm == Arm::Experiment => Measured::Value(Value::Number(0.0)),
+            _ => Measured::Value(Value::Number(1.0)),
+        };
+        let took = (self.c.below(6) as u64 * 1_000).min(self.now);
+        self.event(Event::Compared { comparison: 0, arm, target, took, measured });
     }
 
     fn inject_on(&mut self, injection: InjectionId, armed: bool) {
@@ -246,6 +280,7 @@ impl World<'_, '_> {
                 1 => self.event(Event::ContinueRequested { by: "a test".into() }),
                 _ => self.event(Event::SafetyLost { reason: "a test".into() }),
             },
+            11 if self.comparing => (0..4).for_each(|_| self.compare()),
             _ if !self.asked.is_empty() => {
                 let probe = self.asked.remove(0);
                 self.sample(probe);
@@ -263,8 +298,8 @@ impl World<'_, '_> {
 fn fingerprint(state: &State) -> String {
     let State { phase, phases, now, events, probes, guards, nodes, injections, stop, first_injection, .. } = state;
     format!(
-        "{phase:?} {phases:?} {now} {events} {probes:?} {guards:?} {nodes:?} {injections:?} {stop:?} {first_injection:?} {:?} {:?}",
-        state.verdict, state.rolled_back
+        "{phase:?} {phases:?} {now} {events} {probes:?} {guards:?} {nodes:?} {injections:?} {stop:?} {first_injection:?} {:?} {:?} {:?}",
+        state.verdict, state.rolled_back, state.comparisons
     )
 }
 
@@ -286,6 +321,7 @@ fn run(bytes: &[u8]) -> (Verdict, usize, bool) {
         verifying: Vec::new(),
         reverting: Vec::new(),
         rolling: Vec::new(),
+        comparing: false,
         probing: false,
         next: 0,
         broken: BTreeSet::new(),
@@ -340,6 +376,7 @@ fn run(bytes: &[u8]) -> (Verdict, usize, bool) {
             }
         }
     }
+    compared(&world, verdict);
     if verdict == Verdict::Unsteady {
         assert!(world.state.injections.is_empty());
     }
@@ -350,6 +387,37 @@ fn run(bytes: &[u8]) -> (Verdict, usize, bool) {
     assert_eq!(fingerprint(&State::replay(program, &world.records)), fingerprint(&world.state));
     let without = verdict == Verdict::Held && world.state.injections.values().any(|i| i.left_out);
     (verdict, world.state.injections.len(), without)
+}
+
+/// What is said of a comparison rests on what was answered under the fault, and on nothing else.
+fn compared(world: &World<'_, '_>, verdict: Verdict) {
+    let (specs, comparisons) = (&world.state.program.comparisons, &world.state.comparisons);
+    for (spec, comparison) in specs.iter().zip(comparisons) {
+        let (experiment, control) = (comparison.experiment, comparison.control);
+        let under = |asked: u64, target: Option<&str>| {
+            world.state.injections.values().any(|i| {
+                let gone = i.reverted.as_ref().map_or(u64::MAX, |(at, ..)| *at);
+                let of = i.node == spec.node && target.is_none_or(|target| target == i.target);
+                // What happens at one moment has an order that the times do not show.
+                of && i.in_force.is_some_and(|from| from <= asked) && asked <= gone
+            })
+        };
+        let answers = |wanted: Arm| {
+            let of_arm = world.records.iter().filter_map(move |record| match &record.event {
+                Event::Compared { arm, target, took, .. } if *arm == wanted => Some((record.at - took, target.as_str())),
+                _ => None,
+            });
+            of_arm.filter(|(asked, target)| under(*asked, (wanted == Arm::Experiment).then_some(target))).count()
+        };
+        assert!(experiment.all as usize <= answers(Arm::Experiment) && control.all as usize <= answers(Arm::Control));
+        if comparison.worse.is_some() {
+            assert!(experiment.bad > 0 && control.all > 0, "{comparison:?}");
+            assert_ne!(verdict, Verdict::Held);
+        }
+        if verdict == Verdict::Held {
+            assert!(experiment.all > 0 && control.all > 0 && control.bad * 2 <= control.all, "{comparison:?}");
+        }
+    }
 }
 
 /// The plain course of things, when the choices are used up: everything that was asked for is answered, in turn.
@@ -374,6 +442,8 @@ fn calm(world: &mut World<'_, '_>, turn: usize) {
         world.event(Event::RolledBack { action, error: None });
     } else if let Some(probe) = world.asked.pop() {
         world.sample(probe);
+    } else if world.comparing && turn.is_multiple_of(2) {
+        world.compare();
     } else if world.probing {
         world.sample(turn % world.state.probes.len());
     }

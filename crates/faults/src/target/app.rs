@@ -45,6 +45,7 @@ impl TargetKind for App {
     const META: TargetMeta = TargetMeta {
         name: "app",
         summary: "Rust services with the layer of `squall-tower`, by the names that they give themselves",
+        variables: &[],
         example: "app: { service: checkout }",
     };
 

@@ -41,6 +41,7 @@ impl TargetKind for Cgroup {
     const META: TargetMeta = TargetMeta {
         name: "cgroup",
         summary: "Everything within a control group and those below it: a systemd service, a slice",
+        variables: &[],
         example: "cgroup: { path: /system.slice/nginx.service }",
     };
 

@@ -7,7 +7,7 @@ mod names;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use squall_engine::{ArgError, FindError, Target, TargetKind, TargetMeta};
+use squall_engine::{ArgError, FindError, Target, TargetKind, TargetMeta, Variable};
 use squall_sys::cgroup::Group;
 use squall_sys::netns::Namespace;
 use squall_sys::process::{ProcessFacts, ProcessId, own_line};
@@ -50,6 +50,10 @@ impl TargetKind for Container {
     const META: TargetMeta = TargetMeta {
         name: "container",
         summary: "Containers of Docker, Podman, containerd or CRI-O on this host, by id or name",
+        variables: &[
+            Variable { name: "id", place: "/id", number: false, what: "its id, 64 hexadecimal digits" },
+            Variable { name: "name", place: "/name", number: false, what: "its name, as `docker ps` shows it" },
+        ],
         example: "container: { name: payments }",
     };
 
@@ -190,6 +194,7 @@ mod tests {
     fn the_first_process_of_a_container_stands_for_it() {
         let id = "ab".repeat(32);
         let process = |pid, start_ticks, group: &str| ProcessFacts {
+            ports: Vec::new(),
             id: ProcessId { pid, start_ticks },
             name: "x".into(),
             program: None,

@@ -16,8 +16,12 @@ pub struct HostSelector {}
 impl TargetKind for Host {
     type Selector = HostSelector;
 
-    const META: TargetMeta =
-        TargetMeta { name: "host", summary: "This host as a whole; what a step without `target` is applied to", example: "host: {}" };
+    const META: TargetMeta = TargetMeta {
+        name: "host",
+        summary: "This host as a whole; what a step without `target` is applied to",
+        variables: &[],
+        example: "host: {}",
+    };
 
     async fn find(&self, _: &HostSelector) -> Result<Vec<Target>, FindError> {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -45,6 +45,7 @@ impl TargetKind for Namespace {
     const META: TargetMeta = TargetMeta {
         name: "namespace",
         summary: "Everything within a network namespace, by its name, its file, or a process that is in it",
+        variables: &[],
         example: "namespace: { name: blue }",
     };
 

@@ -5,9 +5,9 @@ use std::fmt;
 use regex::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
-use squall_engine::{ArgError, FindError, Target, TargetKind, TargetMeta};
+use squall_engine::{ArgError, FindError, Target, TargetKind, TargetMeta, Variable};
 use squall_model::ProtectedProcess;
-use squall_sys::process::{ProcessFacts, listening_on, own_line, uid_of};
+use squall_sys::process::{ProcessFacts, listening, listening_on, own_line, uid_of};
 
 /// The kind of target.
 #[derive(Debug)]
@@ -121,6 +121,11 @@ impl TargetKind for Process {
     const META: TargetMeta = TargetMeta {
         name: "process",
         summary: "Processes by pid, name, command line, user, parent, port, systemd unit or control group",
+        variables: &[
+            Variable { name: "pid", place: "/id/pid", number: true, what: "its process id" },
+            Variable { name: "name", place: "/name", number: false, what: "its name, as `ps -o comm` shows it" },
+            Variable { name: "port", place: "/ports/0", number: true, what: "the lowest TCP port that it listens on" },
+        ],
         example: "process: { name: payments, user: www-data }",
     };
 
@@ -153,7 +158,9 @@ impl TargetKind for Process {
             let listeners = listening_on(port).map_err(failed)?;
             matches.retain(|p| listeners.contains(&p.id.pid));
         }
-        Ok(matches.into_iter().map(target).collect())
+        let mut ports = listening(matches.iter().map(|process| process.id.pid));
+        let known = |process: &ProcessFacts| ProcessFacts { ports: ports.remove(&process.id.pid).unwrap_or_default(), ..process.clone() };
+        Ok(matches.into_iter().map(known).map(|process| target(&process)).collect())
     }
 }
 

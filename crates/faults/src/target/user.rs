@@ -30,8 +30,12 @@ pub struct UserFacts {
 impl TargetKind for User {
     type Selector = UserSelector;
 
-    const META: TargetMeta =
-        TargetMeta { name: "user", summary: "Everything that one user runs, by name or number", example: "user: { name: www-data }" };
+    const META: TargetMeta = TargetMeta {
+        name: "user",
+        summary: "Everything that one user runs, by name or number",
+        variables: &[],
+        example: "user: { name: www-data }",
+    };
 
     async fn find(&self, selector: &UserSelector) -> Result<Vec<Target>, FindError> {
         let name = &selector.name.0;

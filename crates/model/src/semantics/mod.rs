@@ -1,5 +1,6 @@
 //! What the types cannot say: names that refer to each other, times that fit each other, choices of exactly one.
 
+mod compare;
 mod expectation;
 mod method;
 mod policy;
@@ -141,6 +142,7 @@ pub(crate) fn experiment(experiment: &Experiment, checker: &mut Checker<'_>) {
         checker.probe_reference(spec, &guard.probe, &path.key("probe"));
         checker.expectation(&guard.abort, &path.key("abort"));
     }
+    compare::check(spec, &path.key("compare"), checker);
     if let Some(rollback) = &spec.rollback {
         rollback_actions(rollback, &path.key("rollback").key("actions"), checker);
     }

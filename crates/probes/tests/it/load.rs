@@ -25,7 +25,13 @@ async fn load_comes_at_its_rate_and_is_read_by_a_probe() {
     let generator = Arc::new(generator());
     generator.start(&[traffic(json!({ "name": "a", "rate": "200/s", "http": { "url": server.url("/") } }))], 1).expect("starts");
     until("a second of load", || server.count() >= 200).await;
-    let cx = ProbeCx { clock: Arc::new(BootClock), traffic: generator.clone(), every: Time::from_secs(1), timeout: Time::from_secs(1) };
+    let cx = ProbeCx {
+        clock: Arc::new(BootClock),
+        traffic: generator.clone(),
+        every: Time::from_secs(1),
+        timeout: Time::from_secs(1),
+        host: None,
+    };
     let mut probe = kind("traffic").open(&json!({ "from": "a", "measure": "availability" }), &cx).expect("opens");
     assert_eq!(probe.measure().await, Ok(Value::Number(1.0)));
     let mut absent = kind("traffic").open(&json!({ "from": "b", "measure": "p99" }), &cx).expect("opens");

@@ -46,7 +46,13 @@ pub(crate) async fn pause(millis: u64) {
 
 pub(crate) fn cx() -> ProbeCx {
     let clock: Arc<dyn Clock> = Arc::new(BootClock);
-    ProbeCx { traffic: Arc::new(LoadGenerator::new(clock.clone())), clock, every: Time::from_secs(1), timeout: Time::from_secs(5) }
+    ProbeCx {
+        traffic: Arc::new(LoadGenerator::new(clock.clone())),
+        clock,
+        every: Time::from_secs(1),
+        timeout: Time::from_secs(5),
+        host: None,
+    }
 }
 
 pub(crate) fn kind(name: &str) -> Arc<dyn AnyProbe> {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use squall_engine::{ArgError, FindError, PlanError, Target, TargetKind, TargetMeta};
+use squall_engine::{ArgError, FindError, PlanError, Target, TargetKind, TargetMeta, Variable};
 
 use super::client::Client;
 
@@ -55,6 +55,11 @@ impl TargetKind for ProxyTarget {
     const META: TargetMeta = TargetMeta {
         name: "proxy",
         summary: "Proxies of a running `squall proxy`, or of a Toxiproxy, by name",
+        variables: &[
+            Variable { name: "name", place: "/name", number: false, what: "its name" },
+            Variable { name: "listen", place: "/listen", number: false, what: "the address that it listens on" },
+            Variable { name: "upstream", place: "/upstream", number: false, what: "the address that it leads to" },
+        ],
         example: "proxy: { api: \"http://127.0.0.1:8474\", name: payments }",
     };
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use squall_engine::{Command, Program, Registry, State};
 use squall_model::{
-    Event, InjectionId, LatencySummary, Measured, Record, RevertedBy, RunId, Started, TargetRef, Timer, TrafficSummary, Value,
+    Arm, Event, InjectionId, LatencySummary, Measured, Record, RevertedBy, RunId, Started, TargetRef, Timer, TrafficSummary, Value,
 };
 use squall_report::{Report, build};
 
@@ -174,6 +174,63 @@ pub fn deviated() -> Writer {
         samples(&mut writer, second);
     }
     panic!("the run did not end: {:?}", writer.state.phase);
+}
+
+/// The experiment above with a control group, and a comparison that only looks on.
+pub fn compared_manifest() -> String {
+    let step = "target: { process: { name: payments }, select: { percent: 30 }, control: true }";
+    let comparison = r#"  compare:
+    - name: payments answers
+      http: { url: "http://127.0.0.1:{{target.port}}/health?token=url-secret", measure: latency }
+      expect: { lt: 300ms }
+      margin: 5%
+      whenWorse: continue
+  recovery:"#;
+    MANIFEST.replace("target: { process: { name: payments }, select: { percent: 30 } }", step).replace("  recovery:", comparison)
+}
+
+/// A run whose target answers slowly and then not at all, while the one of its control group is fast.
+pub fn compared() -> Writer {
+    let mut writer = Writer::new(&compared_manifest());
+    let one = InjectionId(1);
+    for second in 0..=200 {
+        if second == 20 {
+            writer.event(20 * SECOND + 200, Event::Elapsed { timer: Timer::SteadyEnd });
+            let target = TargetRef { injection: one, id: "process:4711:99".into(), label: "payments (pid 4711)".into() };
+            let control = vec!["payments (pid 4713)".to_owned()];
+            writer.event(20 * SECOND + 1_500, Event::Selected { node: 1, matched: 3, targets: vec![target], control });
+            writer.event(20 * SECOND + 2_000, Event::Armed { injection: one });
+            writer.event(20 * SECOND + 3_000, Event::Injected { injection: one });
+            writer.event(20 * SECOND + 5_000, Event::Verified { injection: one, in_force: true, evidence: "state T".into() });
+        }
+        if second == 51 {
+            writer.event(50 * SECOND + 3_000, Event::Elapsed { timer: Timer::TimeBox(one) });
+            writer.event(50 * SECOND + 5_000, Event::Reverted { injection: one, by: RevertedBy::Engine, how: "SIGCONT".into() });
+            writer.event(50 * SECOND + 6_000, Event::Elapsed { timer: Timer::ObserveEnd });
+        }
+        if writer.ended() {
+            return writer;
+        }
+        writer.sample(second * SECOND + 10_000, 0, Value::Number(0.1));
+        writer.sample(second * SECOND + 20_000, 1, Value::Number(0.001));
+        writer.sample(second * SECOND + 30_000, 2, Value::Text("open".into()));
+        if second >= 20 {
+            answers(&mut writer, second);
+        }
+    }
+    panic!("the run did not end: {:?}", writer.state.phase);
+}
+
+fn answers(writer: &mut Writer, second: u64) {
+    let slow = match second {
+        20..=30 => Measured::Value(Value::Number(0.25 + 0.1 * noise(second))),
+        31..=49 => Measured::Unmeasured("no answer within 1s".into()),
+        _ => Measured::Value(Value::Number(0.02)),
+    };
+    let fast = Measured::Value(Value::Number(0.02 + 0.01 * noise(second)));
+    for (arm, target, measured) in [(Arm::Experiment, "process:4711:99", slow), (Arm::Control, "process:4713:101", fast)] {
+        writer.event(second * SECOND + 50_000, Event::Compared { comparison: 0, arm, target: target.into(), took: 20_000, measured });
+    }
 }
 
 /// A run that finds the system unsteady and touches nothing.

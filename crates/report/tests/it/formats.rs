@@ -3,9 +3,9 @@
 use quick_xml::Reader;
 use quick_xml::events::Event as Xml;
 use squall_model::{RevertedBy, Verdict};
-use squall_report::{ProbeStatus, Report};
+use squall_report::{ComparisonStatus, ProbeStatus, Report};
 
-use crate::fixture::{MANIFEST, Writer, deviated, interrupted, unsteady};
+use crate::fixture::{MANIFEST, Writer, compared, deviated, interrupted, unsteady};
 
 #[test]
 fn markdown_tells_the_whole_run() {
@@ -63,13 +63,47 @@ fn an_unfinished_run_is_told_as_one() {
 }
 
 #[test]
+fn a_comparison_is_told_in_every_format() {
+    let report = compared().report();
+    assert_eq!((report.verdict, report.headline.as_str()), (Some(Verdict::Deviated), "A weakness was found"));
+    let comparison = &report.comparisons[0];
+    assert_eq!(comparison.status, ComparisonStatus::Worse);
+    // Asked once a second while the fault was in force, from 20 to 50 s.
+    assert_eq!((comparison.experiment.answers, comparison.control.answers, comparison.control.bad), (31, 31, 0));
+    assert_eq!(comparison.experiment.targets, ["payments (pid 4711)"]);
+    assert_eq!(comparison.control.targets, ["payments (pid 4713)"]);
+    let [low, high] = comparison.difference;
+    let seen = f64::from(comparison.experiment.bad) / 31.0;
+    assert!(0.05 < low && low < seen && seen <= high, "{low} to {high} around {seen}");
+    assert!(comparison.turns.len() > 30 && comparison.turns.iter().any(|turn| turn.experiment.median.is_none()));
+    let mut short = report.clone();
+    short.comparisons[0].turns.truncate(2);
+    short.probes.clear();
+    insta::assert_snapshot!("a_comparison_in_json", serde_json::to_string_pretty(&short.comparisons).expect("json"));
+    let markdown = report.markdown().expect("written");
+    let section = markdown.split("## ").find(|part| part.starts_with("Compared")).expect("a section");
+    insta::assert_snapshot!(
+        "a_comparison_in_markdown",
+        section.to_owned() + markdown.split("### ✗ payments answers").nth(1).unwrap_or_default().split("## ").next().unwrap_or_default()
+    );
+    assert!(report.junit().expect("written").contains("payments answers no worse than the control group"));
+    let html = report.html().expect("written");
+    assert!(html.contains("class=\"line experiment\"") && html.contains("class=\"line control\"") && html.contains("class=\"stop\""));
+}
+
+#[test]
 fn no_format_shows_a_secret() {
-    let report = deviated().report();
+    for report in [deviated().report(), compared().report()] {
+        no_secret(&report);
+    }
+    assert!(MANIFEST.contains("header-secret"));
+}
+
+fn no_secret(report: &Report) {
     for text in [report.html(), report.markdown(), report.json(), report.junit()] {
         let text = text.expect("written");
         assert!(!text.contains("-secret"), "{}", &text[text.find("-secret").map_or(0, |at| at.saturating_sub(80))..][..160]);
     }
-    assert!(MANIFEST.contains("header-secret"));
 }
 
 #[test]

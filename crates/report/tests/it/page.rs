@@ -3,7 +3,7 @@
 use quick_xml::Reader;
 use quick_xml::events::Event as Xml;
 
-use crate::fixture::{deviated, interrupted, long, unsteady};
+use crate::fixture::{compared, deviated, interrupted, long, unsteady};
 use crate::formats::hostile;
 
 #[test]
@@ -41,7 +41,7 @@ fn nothing_that_is_shown_becomes_markup() {
 
 #[test]
 fn every_chart_is_well_formed() {
-    for report in [deviated().report(), hostile().report(), interrupted().report(), long(5000).report()] {
+    for report in [deviated().report(), hostile().report(), interrupted().report(), long(5000).report(), compared().report()] {
         let html = report.html().expect("written");
         let mut charts = 0;
         for chart in html.split("<svg").skip(1) {

@@ -38,6 +38,7 @@ impl Monkey {
                 method: vec![step],
                 observe: None,
                 guards: self.spec.guards.clone(),
+                compare: Vec::new(),
                 timeout: None,
                 rollback: None,
                 recovery: self.spec.recovery.clone(),

@@ -240,7 +240,7 @@ impl Runs {
         }
         if new.from.is_none() {
             let kinds = spec.hypothesis.probes.iter().map(|probe| probe.kind.as_str());
-            if let Some(why) = remote::probes_that_need_a_host(kinds) {
+            if let Some(why) = remote::probes_that_need_a_host(self.registry(), kinds) {
                 return Err(Problem::invalid(why).hint("give `from` the name of a host with an agent").into());
             }
         }

@@ -34,9 +34,6 @@ const LEASE_SLACK: Duration = Duration::from_secs(2);
 /// Hosts that are asked for targets at the same time.
 const ASKED_AT_ONCE: usize = 64;
 
-/// Probes that see the same from anywhere; the others look at the host that they run on.
-const FROM_ANYWHERE: &[&str] = &["http", "tcp", "tls", "dns", "icmp", "prometheus", "traffic"];
-
 /// What the stand-ins of one run share.
 pub(super) struct Remote {
     pub fleet: Fleet,
@@ -343,10 +340,15 @@ impl AnyProbe for Probe {
     }
 
     fn open(&self, args: &Json, cx: &ProbeCx) -> Result<Box<dyn Measure>, String> {
-        let name = self.kind.meta().name;
-        // The load is the server's own, and so is what is read off it.
-        match &self.remote.from {
-            Some(host) if name != "traffic" => Ok(Box::new(FarMeasure {
+        let ProbeMeta { name, from_anywhere, .. } = *self.kind.meta();
+        let host = match (&cx.host, &self.remote.from) {
+            // The load is the server's own, and so is what is read off it.
+            _ if name == "traffic" => None,
+            (Some(host), _) if !from_anywhere => Some(host),
+            (_, from) => from.as_ref(),
+        };
+        match host {
+            Some(host) => Ok(Box::new(FarMeasure {
                 remote: self.remote.clone(),
                 host: host.clone(),
                 request: MeasureRequest {
@@ -358,8 +360,8 @@ impl AnyProbe for Probe {
                     timeout: cx.timeout,
                 },
             })),
-            _ if FROM_ANYWHERE.contains(&name) => self.kind.open(args, cx),
-            _ => Err(needs_a_host(name)),
+            None if from_anywhere => self.kind.open(args, cx),
+            None => Err(needs_a_host(name)),
         }
     }
 }
@@ -369,8 +371,8 @@ fn needs_a_host(kind: &str) -> String {
 }
 
 /// Kinds of probe of an experiment that the server itself does not ask.
-pub(super) fn probes_that_need_a_host<'a>(kinds: impl Iterator<Item = &'a str>) -> Option<String> {
-    kinds.into_iter().find(|kind| !FROM_ANYWHERE.contains(kind)).map(needs_a_host)
+pub(super) fn probes_that_need_a_host<'a>(registry: &Registry, mut kinds: impl Iterator<Item = &'a str>) -> Option<String> {
+    kinds.find(|kind| registry.probe(kind).is_some_and(|known| !known.meta().from_anywhere)).map(needs_a_host)
 }
 
 /// A probe that is asked from a host.

@@ -128,7 +128,7 @@ fn clear_progress(cx: &Context) {
 pub(super) async fn by_query(args: &Args, server: &str, levels: Vec<Level>) -> anyhow::Result<Vec<Checked>> {
     let clock: Arc<dyn Clock> = Arc::new(BootClock::new());
     let traffic = Arc::new(LoadGenerator::new(clock.clone()));
-    let cx = ProbeCx { clock, traffic, every: Time::from_secs(1), timeout: args.timeout };
+    let cx = ProbeCx { clock, traffic, every: Time::from_secs(1), timeout: args.timeout, host: None };
     let kinds = squall_probes::all();
     let kind = kinds.iter().find(|kind| kind.meta().name == "prometheus").ok_or_else(|| CliError::failed("no probe for PromQL", None))?;
     let headers: BTreeMap<&str, &str> = args.header.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -237,5 +237,9 @@ fn target(name: &str, registry: &Registry) -> Option<Topic> {
     let meta = kind.meta();
     let mut topic = Topic::new(name, &format!("{}.", meta.summary.trim_end_matches('.')));
     topic.example = Some(meta.example.to_owned());
-    Some(topic.section(&format!("Selector, under `{}`", meta.name), field::entries(&kind.schema().to_value())))
+    let topic = topic.section(&format!("Selector, under `{}`", meta.name), field::entries(&kind.schema().to_value()));
+    let variables = meta.variables.iter();
+    let variables =
+        variables.map(|known| Entry { name: format!("{{{{target.{}}}}}", known.name), text: known.what.into(), note: String::new() });
+    Some(topic.section("In the questions of a comparison", variables.collect()))
 }

@@ -42,7 +42,12 @@ fn view() -> LiveView {
             verified: Some(true),
             left: Some((Duration::from_millis(2800), Duration::from_secs(6))),
         }],
-        guards: vec![GuardRow { text: "order page errors > 50% for 5s".into(), condition: "on watch".into(), level: Level::Quiet }],
+        guards: vec![GuardRow {
+            words: "guard: aborts at ",
+            text: "order page errors > 50% for 5s".into(),
+            condition: "on watch".into(),
+            level: Level::Quiet,
+        }],
         suspended: None,
         stopping: false,
         verdict: None,
