@@ -30,6 +30,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let scratch = tempfile::tempdir()?;
     types(scratch.path())?;
+    formatted()?;
     sh(npm().args(["run", "--silent", "check"]))?;
     sh(npm().args(["run", "--silent", "unit"]))?;
     build(scratch.path())?;
@@ -85,6 +86,12 @@ fn types(scratch: &Path) -> Result<()> {
         bail!("web/{TYPES} is out of date; run `cargo xtask web --write` and commit");
     }
     Ok(())
+}
+
+/// Prettier names the files that are not.
+fn formatted() -> Result<()> {
+    let check = sh(npm().args(["exec", "--silent", "--", "prettier", "--check", "--log-level", "warn", "."]));
+    check.context("files in web/ are not formatted; run `npm run format` there and commit")
 }
 
 /// What is committed is what comes of the sources. Compressed files are not compared: other versions of Node.js compress otherwise.
