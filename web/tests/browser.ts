@@ -10,6 +10,8 @@ export class Chromium {
   #browser: Browser;
   /** Errors of pages: none is allowed. */
   readonly errors: string[] = [];
+  /** Where requests may go. */
+  readonly hosts = new Set(['127.0.0.1']);
 
   private constructor(browser: Browser) {
     this.#browser = browser;
@@ -49,7 +51,7 @@ export class Chromium {
     });
     page.on('request', (request) => {
       const url = new URL(request.url());
-      if (url.protocol.startsWith('http') && url.hostname !== '127.0.0.1') this.errors.push(`an outside request: ${request.url()}`);
+      if (url.protocol.startsWith('http') && !this.hosts.has(url.hostname)) this.errors.push(`an outside request: ${request.url()}`);
     });
   }
 

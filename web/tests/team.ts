@@ -48,9 +48,10 @@ export class Team {
   #csrf = '';
   #service: ChildProcess | undefined;
 
-  /** A server that nobody has signed in to yet. */
-  static async fresh(): Promise<Team> {
+  /** A server that nobody has signed in to yet, with a configuration of its own. */
+  static async fresh(config = '{}'): Promise<Team> {
     const team = new Team();
+    writeFileSync(join(team.dir, 'server.yaml'), config);
     process.once('exit', () => team.#end());
     team.#ports = { api: await freePort(), agents: await freePort(), service: await freePort() };
     team.url = `http://127.0.0.1:${team.#ports.api}`;
@@ -60,8 +61,8 @@ export class Team {
   }
 
   /** A server with an admin who is signed in. */
-  static async start(): Promise<Team> {
-    const team = await Team.fresh();
+  static async start(config = '{}'): Promise<Team> {
+    const team = await Team.fresh(config);
     const file = join(team.dir, 'server/first-admin-password');
     await eventually('the first password is there', () => existsSync(file) && readFileSync(file, 'utf8').trim().length > 0);
     const first = readFileSync(file, 'utf8').trim();
@@ -74,7 +75,9 @@ export class Team {
   /** Starts the server, or starts it again. */
   serve(): void {
     const { api, agents } = this.#ports;
-    this.run('server', ['server', '--listen', `127.0.0.1:${api}`, '--agents', `127.0.0.1:${agents}`, '--name', 'office']);
+    const config = join(this.dir, 'server.yaml');
+    const addresses = ['--listen', `127.0.0.1:${api}`, '--agents', `127.0.0.1:${agents}`];
+    this.run('server', ['server', '--config', config, ...addresses, '--name', 'office']);
   }
 
   async up(): Promise<void> {

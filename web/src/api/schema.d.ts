@@ -1521,7 +1521,8 @@ export interface paths {
         };
         /**
          * Come back from a provider
-         * @description For browsers, which providers send here.
+         * @description For browsers, which providers send here. Where nobody could be signed in, one that asks for a page is sent back to where the login
+         *     began, with why as `refused`.
          */
         get: operations["session_callback"];
         put?: never;
@@ -1541,7 +1542,7 @@ export interface paths {
         };
         /**
          * Begin to sign in by a provider
-         * @description For browsers: sends them to the provider.
+         * @description For browsers: sends them to the provider. Where that cannot be, one that asks for a page is sent to `next`, with why as `refused`.
          */
         get: operations["session_start"];
         put?: never;
@@ -14109,7 +14110,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Signed in; to where the login began */
+            /** @description To where the login began */
             303: {
                 headers: {
                     [name: string]: unknown;
@@ -14196,7 +14197,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description To the provider */
+            /** @description To the provider, or back */
             303: {
                 headers: {
                     [name: string]: unknown;

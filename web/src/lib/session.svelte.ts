@@ -3,6 +3,8 @@
 import type { components } from '$/api/schema';
 import { api, onSignedOut, setCsrf } from './client';
 import { asError, type ApiError } from './problem';
+import { refusal } from './refused';
+import { router } from './router.svelte';
 
 export type Whoami = components['schemas']['Whoami'];
 export type Role = components['schemas']['Role'];
@@ -12,8 +14,15 @@ class Session {
   who = $state.raw<Whoami | null | undefined>(undefined);
   /** Why it is not known. */
   error = $state.raw<ApiError | undefined>(undefined);
+  /** Why a provider's sign-in led back here. */
+  refused = $state.raw<ApiError | undefined>(undefined);
 
   constructor() {
+    const word = router.query.get('refused');
+    if (word !== null) {
+      this.refused = refusal(word);
+      router.setQuery({ refused: undefined });
+    }
     onSignedOut(() => this.set(null));
   }
 

@@ -34,7 +34,7 @@ impl Flow {
             state: secrets::secret()?,
             nonce: secrets::secret()?,
             verifier: secrets::secret()?,
-            next: next.filter(|next| is_local(next)).unwrap_or("/").to_owned(),
+            next: local(next).to_owned(),
             begun: now,
         })
     }
@@ -72,6 +72,11 @@ impl Flow {
         let good = flow.provider == provider && age <= Self::LASTS && age >= -Self::LASTS && is_local(&flow.next);
         good.then_some(flow)
     }
+}
+
+/// Where to go: the place if it is here, else `/`.
+pub(super) fn local(next: Option<&str>) -> &str {
+    next.filter(|next| is_local(next)).unwrap_or("/")
 }
 
 /// Whether a place is a path of this server, for every browser's idea of a path.

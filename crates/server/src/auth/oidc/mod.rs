@@ -7,6 +7,7 @@ mod claims;
 mod config;
 mod discovery;
 mod flow;
+mod refusal;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ pub(crate) use claims::Person;
 pub use config::{ProviderConfig, RoleRule};
 pub(crate) use discovery::Provider;
 pub(crate) use flow::Flow;
+pub(crate) use refusal::{Refusal, Why};
 
 use super::AuthConfigError;
 
@@ -59,7 +61,10 @@ pub(crate) enum OidcError {
     /// What it said cannot be believed.
     #[error("the provider's answer cannot be believed: {0}")]
     Unbelievable(String),
-    /// It does not know who it is, or they did not want to.
+    /// They did not want to, or it did not let them: `access_denied` (RFC 6749, 4.1.2.1).
+    #[error("the sign-in was declined at the provider")]
+    Declined,
+    /// It did something else than to say who it is.
     #[error("the provider did not let them in: {0}")]
     Denied(String),
     /// The browser did not begin here, or took too long.

@@ -180,6 +180,67 @@ async fn a_login_that_was_not_begun_in_this_browser_is_none() {
 }
 
 #[tokio::test]
+async fn a_browser_is_led_back_to_where_it_began_with_why_nobody_was_signed_in() {
+    let bench = Bench::with(Key::es256("a")).await;
+    let page = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    let back = async |query: &str, cookie: &str| {
+        let path = format!("/api/v1/session/oidc/corp/callback?{query}");
+        let answer = bench.team.raw("GET", &path, &[("cookie", cookie), page], None).await;
+        let cookies = answer.headers.get_all("set-cookie").iter().filter_map(|value| value.to_str().ok());
+        let cookies = cookies.map(|cookie| cookie.split(';').next().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+        (answer.status, answer.header("location"), cookies)
+    };
+    let over = vec!["squall-oidc=".to_owned()];
+    for (error, why) in [("access_denied", "declined"), ("invalid_scope", "not-believed"), ("", "not-believed")] {
+        let (url, cookie) = bench.begin("/runs?state=live").await;
+        let answer = back(&format!("error={error}&error_description=%3Cb%3Eevil&state={}", state(&url)), &cookie).await;
+        assert_eq!(answer, (303, format!("/runs?state=live&refused={why}"), over.clone()), "{error}");
+    }
+    for (claims, why) in [
+        (json!({ "groups": ["cooks"] }), "no-role"),
+        (json!({ "preferred_username": "../admin" }), "no-name"),
+        (json!({ "preferred_username": "admin" }), "name-taken"),
+        (json!({ "nonce": "of-another-login" }), "not-believed"),
+    ] {
+        bench.set(|manners| manners.claims = claims.clone());
+        let (url, cookie) = bench.begin("/runs/1%23x").await;
+        let code = bench.provider.authorize(&url);
+        let answer = back(&format!("code={code}&state={}", state(&url)), &cookie).await;
+        assert_eq!(answer, (303, format!("/runs/1?refused={why}"), over.clone()), "{claims}");
+    }
+    // What another page sends here ends no login that was begun, and learns nothing of where it goes.
+    let (url, cookie) = bench.begin("/runs").await;
+    for (query, cookie) in [("error=access_denied&state=guess", cookie.as_str()), ("code=x", cookie.as_str()), ("", "")] {
+        assert_eq!(back(query, cookie).await, (303, "/?refused=not-begun".to_owned(), Vec::new()), "{query}");
+    }
+    bench.set(|manners| manners.claims = json!({}));
+    let code = bench.provider.authorize(&url);
+    let (status, to, cookies) = back(&format!("code={code}&state={}", state(&url)), &cookie).await;
+    assert_eq!((status, to.as_str(), cookies.len()), (303, "/runs", 2));
+    let rows: Vec<AuditRow> = bench.admin.pages("audit?action=session.login&outcome=refused", 50).all().await.expect("rows");
+    assert_eq!(rows.len(), 7, "what was never begun leaves none");
+}
+
+#[tokio::test]
+async fn a_browser_is_led_back_from_a_provider_that_cannot_be_used() {
+    let bench = Bench::with(Key::es256("a")).await;
+    bench.set(|manners| manners.issuer = Some("https://evil.example".into()));
+    let page = [("accept", "text/html")];
+    for (path, to) in [
+        ("corp/start?next=/hosts", "/hosts?refused=unusable"),
+        ("corp/start?next=//evil.example", "/?refused=unusable"),
+        ("gone/start?next=/hosts", "/hosts?refused=unusable"),
+        ("gone/callback?code=x", "/?refused=unusable"),
+    ] {
+        let path = format!("/api/v1/session/oidc/{path}");
+        let answer = bench.team.raw("GET", &path, &page, None).await;
+        assert_eq!((answer.status, answer.header("location").as_str()), (303, to), "{path}");
+        let program = bench.team.raw("GET", &path, &[("accept", "application/json")], None).await;
+        assert_eq!((program.status >= 400, program.header("content-type").as_str()), (true, "application/problem+json"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_changes_its_key_is_asked_again_and_one_that_is_another_is_not_believed() {
     let bench = Bench::with(Key::es256("first")).await;
     assert_eq!(bench.sign_in().await.status, 303);

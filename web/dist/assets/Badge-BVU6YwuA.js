@@ -1,1 +1,0 @@
-import{$ as e,B as t,C as n,H as r,a as i,at as a,ht as o,k as s,nt as c,z as l}from"./Page-DlBdiUXc.js";var u=r(`<span><!> </span>`);function d(r,d){var f=u(),p=c(f);i(p,{get name(){return d.icon},size:13});var m=a(p,1,!0);o(f),e(()=>{s(f,1,`badge ${d.tone??``}`,`svelte-1m0dk8d`),n(f,`title`,d.title),l(m,d.text)}),t(r,f)}export{d as t};

@@ -1,1 +1,0 @@
-import{Y as e,ct as t,st as n}from"./Page-DlBdiUXc.js";var r=new class{#e=t();get monkey(){return e(this.#e)}set monkey(e){n(this.#e,e)}take(){let e=this.monkey;return this.monkey=void 0,e}};export{r as t};

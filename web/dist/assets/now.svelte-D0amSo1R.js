@@ -1,1 +1,0 @@
-import{Y as e,ct as t,ot as n,st as r}from"./Page-DlBdiUXc.js";var i=new class{#e=t(n(Date.now()));get ms(){return e(this.#e)}set ms(e){r(this.#e,e,!0)}constructor(){setInterval(()=>this.ms=Date.now(),1e3)}};export{i as t};
