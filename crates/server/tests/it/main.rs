@@ -8,3 +8,4 @@ mod notifications;
 mod scheduler;
 mod team;
 mod versions;
+mod watching;
