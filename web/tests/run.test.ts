@@ -3,8 +3,9 @@
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { Chromium, open } from './browser';
-import { eventually, pause, Team } from './team';
+import { barriers, Chromium, open, settled } from './browser';
+import { compare } from './compare';
+import { compared, eventually, pause, Team } from './team';
 
 let team: Team;
 let chromium: Chromium;
@@ -15,6 +16,7 @@ beforeAll(async () => {
   chromium = await Chromium.start();
   await team.join({ name: 'web-1', labels: { zone: 'a' } });
   port = await team.service();
+  await team.carts();
 });
 
 afterAll(async () => {
@@ -37,6 +39,37 @@ describe('a run under way', () => {
     await text(page, 'held');
     expect(await page.getByText('live', { exact: true }).count()).toBe(0);
     await page.context().close();
+  });
+
+  it('is compared with its control group until that is shown to be better off, which aborts it', async () => {
+    const page = await chromium.page('light', team);
+    const run = await team.begin(compared('compared-live', team.dir, '60s'));
+    await open(page, team, `/runs/${run}`);
+    const card = page.getByRole('region', { name: 'Compared with the control group' }).locator('figure');
+    await card.getByText('worse', { exact: true }).waitFor();
+    await text(page, 'aborted');
+    expect(await card.innerText()).toMatch(/\+\d+ to \+100 points against the control group/);
+    // Bad answers, and medians: drawn when they are seen.
+    await card.scrollIntoViewIfNeeded();
+    await card.locator('canvas').nth(1).waitFor();
+    // The control group's at nothing, the other one at all of its answers.
+    expect(await card.locator('tbody tr').first().innerText()).toMatch(/under the fault\s+2\s+(\d+)\s+\1\s+100 %/);
+    expect(await card.locator('tbody tr').last().innerText()).toMatch(/control group\s+2\s+\d+\s+0\s+0 %/);
+    await page.getByText('Who was asked').click();
+    expect(await card.innerText()).toMatch(/control group: cache \(pid \d+\) on web-1, cache \(pid \d+\) on web-1/);
+    await page.context().close();
+    for (const look of ['light', 'dark', 'narrow'] as const) {
+      const page = await chromium.page(look, team);
+      await open(page, team, `/runs/${run}`);
+      const section = page.getByRole('region', { name: 'Compared with the control group' });
+      await section.evaluate((element) => element.scrollIntoView());
+      await section.locator('canvas').nth(1).waitFor();
+      await settled(page);
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)).toBe(0);
+      expect(await barriers(page)).toEqual([]);
+      expect(await compare(page, `run-compared-${look}`)).toBeUndefined();
+      await page.context().close();
+    }
   });
 
   it('is stopped by the red button within a second of the second press, which says what each host did', async () => {

@@ -154,6 +154,16 @@ export class Team {
     return service;
   }
 
+  /** Four services of the demo shop that an experiment can tell from all others. */
+  async carts(): Promise<void> {
+    for (const cart of [1, 2, 3, 4]) this.run(`cart-${cart}`, ['shop', 'cache', '--listen', '127.0.0.1:0']);
+    const plan = { manifest: compared('ready', this.dir, '1s') };
+    await eventually('the carts listen', async () => {
+      const { steps } = await this.api<{ steps: { matched: number; refusals: string[] }[] }>('POST', '/runs/plan', plan);
+      return steps[0]?.matched === 4 && steps[0].refusals.length === 0;
+    });
+  }
+
   /** Runs it, and gives its id. */
   async begin(manifest: string, from?: string): Promise<string> {
     const { run } = await this.api<{ run: string }>('POST', '/runs', { manifest, ...(from ? { from } : {}) });
@@ -222,5 +232,40 @@ ${extra}  method:
       target: { process: { name: node, port: ${port} }, hosts: { names: [web-1] } }
       for: ${lasts}
   recovery: { within: 10s, stable: 500ms }
+`;
+}
+
+/** An experiment that has half of the carts hang, and compares them with the others. */
+export function compared(name: string, dir: string, lasts: string, extra = ''): string {
+  return `apiVersion: squall.dev/v1
+kind: Experiment
+metadata:
+  name: ${name}
+  labels: { service: shop }
+spec:
+  hypothesis:
+    statement: Carts answer while half of them hang.
+    probes:
+      - name: host
+        icmp: { host: 127.0.0.1 }
+        expect: { lt: 1s }
+        every: 200ms
+  steady: { for: 600ms }
+  method:
+    - name: half of them hang
+      fault: process.pause
+      target:
+        process: { commandLine: '${dir}/cart-[0-9] shop cache' }
+        select: { percent: 50% }
+        control: true
+        hosts: { names: [web-1] }
+      for: ${lasts}
+  compare:
+    - name: carts answer
+      http: { url: "http://127.0.0.1:{{target.port}}/healthz", measure: latency }
+      expect: { lt: 250ms }
+      timeout: 500ms
+      margin: 5%
+${extra}  recovery: { within: 10s, stable: 500ms }
 `;
 }

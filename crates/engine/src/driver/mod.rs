@@ -365,7 +365,7 @@ impl Driver {
                 }
                 inject::inject(&self.shared, injection, deadline);
             }
-            Command::Compare { node } => self.probes.compare(node),
+            Command::Compare { node, target } => self.probes.compare(node, &target),
             Command::Cancel { injection } => inject::cancel(&self.shared, injection),
             Command::Verify { injection } => inject::verify(&self.shared, injection),
             Command::Revert { injection } => inject::revert(&self.shared, injection),

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use squall_model::{Event, Measured, Time, Value};
+use squall_model::{Arm, Event, Measured, Time, Value};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -44,14 +44,17 @@ impl Probes {
         }
     }
 
-    /// Asks the targets of a step and its control group, those that are not asked yet.
-    pub fn compare(&mut self, node: usize) {
+    /// Asks a target of a step and the step's control group, if they are not asked yet.
+    pub fn compare(&mut self, node: usize, target: &str) {
         let now = self.shared.clock.now();
         let start = *self.compared_from.get_or_insert(now);
         let program = self.shared.program.clone();
-        let due = |comparison: &usize| program.comparisons.get(*comparison).is_some_and(|spec| spec.node == node);
+        let due = |(comparison, question): &mut (usize, Question)| {
+            let of_step = program.comparisons.get(*comparison).is_some_and(|spec| spec.node == node);
+            of_step && (question.arm == Arm::Control || question.target == target)
+        };
         let mut questions = self.shared.questions.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<_> = questions.extract_if(.., |(comparison, _)| due(comparison)).collect();
+        let new: Vec<_> = questions.extract_if(.., due).collect();
         drop(questions);
         for (comparison, Question { arm, target, host, args }) in new {
             if !self.compared.insert((comparison, target.clone())) {

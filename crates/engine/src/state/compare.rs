@@ -17,6 +17,11 @@ impl State {
         if self.verdict.is_some() || !self.counts(spec, arm, target, asked) {
             return;
         }
+        // What led to the abort stays as it was then: the other answers of that moment meet the revert.
+        let decided = spec.when_worse == WhenWorse::Abort && self.comparisons[index].worse.is_some();
+        if decided {
+            return;
+        }
         let state = &mut self.comparisons[index];
         state.answered(arm, target, asked, spec.is_bad(measured), spec.every);
         if state.worse.is_some() || !is_worse(state.experiment, state.control, spec.margin, spec.confidence) {
@@ -29,11 +34,12 @@ impl State {
         }
     }
 
-    /// Whether a question was asked while the fault was in force: on that very target, or for the control group on any of the step's.
+    /// Whether a question was asked while the fault was in force, before anybody began to revert it: on that very target, or for the
+    /// control group on any of the step's.
     pub(crate) fn counts(&self, spec: &CompareSpec, arm: Arm, target: &str, asked: Micros) -> bool {
         let under = |injection: &InjectionState| {
-            let gone = injection.reverted.as_ref().map_or(Micros::MAX, |(at, ..)| *at);
-            injection.in_force.is_some_and(|from| (from..gone).contains(&asked)) && !injection.left_out
+            let until = injection.reverting.or(injection.reverted.as_ref().map(|(at, ..)| *at)).unwrap_or(Micros::MAX);
+            injection.in_force.is_some_and(|from| (from..until).contains(&asked)) && !injection.left_out
         };
         self.injections.values().any(|i| i.node == spec.node && (arm == Arm::Control || i.target == target) && under(i))
     }

@@ -112,6 +112,7 @@ impl State {
                 in_force: None,
                 deadline,
                 verified: None,
+                reverting: None,
                 reverted: None,
                 revert_failures: 0,
                 error: None,
@@ -146,9 +147,9 @@ impl State {
             return self.revert_injection(id, out);
         }
         out.push(Command::Verify { injection: id });
-        let node = self.injections[&id].node;
-        if self.program.comparisons.iter().any(|spec| spec.node == node) {
-            out.push(Command::Compare { node });
+        let injection = &self.injections[&id];
+        if self.program.comparisons.iter().any(|spec| spec.node == injection.node) {
+            out.push(Command::Compare { node: injection.node, target: injection.target.clone() });
         }
     }
 

@@ -99,10 +99,12 @@ pub enum Command {
         /// Which.
         injection: InjectionId,
     },
-    /// Ask the targets of a step and its control group, on their cadence from now on.
+    /// Ask a target of a step, and the step's control group, on their cadence from now on.
     Compare {
         /// The step.
         node: usize,
+        /// The target's id.
+        target: String,
     },
     /// Look whether a fault is really in force.
     Verify {
@@ -299,6 +301,8 @@ pub struct InjectionState {
     pub deadline: Option<Micros>,
     /// Whether the effect was seen, and the evidence.
     pub verified: Option<(bool, String)>,
+    /// When its revert was first asked for.
+    pub reverting: Option<Micros>,
     /// When it was gone, who did it, and how.
     pub reverted: Option<(Micros, RevertedBy, String)>,
     /// Tries to revert that failed.

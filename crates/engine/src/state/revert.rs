@@ -51,9 +51,11 @@ impl State {
     }
 
     pub(super) fn revert_injection(&mut self, id: InjectionId, out: &mut Vec<Command>) {
+        let now = self.now;
         let Some(injection) = self.injections.get_mut(&id) else { return };
         if matches!(injection.phase, InjectionPhase::InForce | InjectionPhase::Failed) {
             injection.phase = InjectionPhase::Reverting;
+            injection.reverting.get_or_insert(now);
             out.push(Command::Revert { injection: id });
         }
     }

@@ -171,7 +171,7 @@ impl World<'_, '_> {
                 assert!(self.state.injections[&injection].armed, "only what was armed is reverted");
                 self.reverting.push(injection);
             }
-            Command::Compare { node } => {
+            Command::Compare { node, .. } => {
                 assert_eq!(self.state.program.comparisons[0].node, node);
                 self.comparing = true;
             }
@@ -396,7 +396,7 @@ fn compared(world: &World<'_, '_>, verdict: Verdict) {
         let (experiment, control) = (comparison.experiment, comparison.control);
         let under = |asked: u64, target: Option<&str>| {
             world.state.injections.values().any(|i| {
-                let gone = i.reverted.as_ref().map_or(u64::MAX, |(at, ..)| *at);
+                let gone = i.reverting.or(i.reverted.as_ref().map(|(at, ..)| *at)).unwrap_or(u64::MAX);
                 let of = i.node == spec.node && target.is_none_or(|target| target == i.target);
                 // What happens at one moment has an order that the times do not show.
                 of && i.in_force.is_some_and(|from| from <= asked) && asked <= gone

@@ -1,4 +1,4 @@
-// One probe as a chart: uPlot draws line and axes; fault windows, the baseline's band, thresholds, violations and gaps are drawn around it.
+// One probe, or the two sides of a comparison, as a chart: uPlot draws lines and axes; fault windows, the baseline's band, thresholds, violations and gaps are drawn around it.
 
 import uPlot from 'uplot';
 import { measured, seconds } from '$/lib/format';
@@ -21,8 +21,20 @@ export interface Chart {
 
 const HEIGHT = 160;
 
+/** How a line is drawn: told from another one by its dashes, too. */
+export interface Line {
+  colour: 'line' | 'other';
+  width: number;
+  dash?: number[];
+  /** With a dot for each value, as long as they stand far enough apart: one alone is no line. */
+  dots?: boolean;
+}
+
+const ONE: Line[] = [{ colour: 'line', width: 1.5 }];
+
 interface Colours {
   line: string;
+  other: string;
   grid: string;
   text: string;
   bad: string;
@@ -37,6 +49,7 @@ function colours(): Colours {
   const of = (name: string): string => style.getPropertyValue(name).trim();
   return {
     line: of('--series-1'),
+    other: of('--series-2'),
     grid: of('--line'),
     text: of('--muted'),
     bad: of('--bad'),
@@ -146,6 +159,7 @@ export function chart(
   dimension: string,
   onzoom: (from: number, to: number) => void,
   oncursor: (at: number | undefined) => void,
+  lines: Line[] = ONE,
 ): Chart {
   const colour = colours();
   let now: Drawn = { x: [], y: [], bad: [], gaps: [], min: 0, max: 1 };
@@ -163,7 +177,16 @@ export function chart(
         { ...axis, size: 24, gap: 4, space: 70, values: (_, ticks) => ticks.map((tick) => seconds(tick)) },
         { ...axis, size: 64, gap: 4, space: 28, values: (_, ticks) => ticks.map((tick) => measured(tick, dimension)) },
       ],
-      series: [{}, { stroke: colour.line, width: 1.5, points: { show: false }, spanGaps: false }],
+      series: [
+        {},
+        ...lines.map((line) => ({
+          stroke: colour[line.colour],
+          width: line.width,
+          ...(line.dash ? { dash: line.dash } : {}),
+          points: line.dots ? { size: 5 } : { show: false },
+          spanGaps: false,
+        })),
+      ],
       hooks: {
         drawClear: [(plot) => under(plot, now, around, colour)],
         draw: [(plot) => over(plot, now, around, colour)],
@@ -179,13 +202,13 @@ export function chart(
         ],
       },
     },
-    [[], []],
+    [[], ...lines.map(() => [])],
     element,
   );
   return {
     draw(drawn, from, to, with_) {
       [now, around, part] = [drawn, with_, [from, Math.max(to, from + 1e-6)]];
-      u.setData([drawn.x, drawn.y], true);
+      u.setData([drawn.x, drawn.y, ...(drawn.others ?? [])], true);
     },
     size: (width) => u.setSize({ width: Math.max(120, width), height: HEIGHT }),
     destroy: () => u.destroy(),

@@ -75,6 +75,8 @@ export interface Drawn {
   /** Times in seconds, and values; null where the line is broken. */
   x: number[];
   y: (number | null)[];
+  /** Further lines at the same times. */
+  others?: (number | null)[][];
   /** Violations, at most two a pixel: indices into `x`. */
   bad: number[];
   /** Times in which it could not be measured, in seconds. */

@@ -19,6 +19,23 @@ export function probeShown(status: string, over: boolean): Shown {
   return PROBES[status] ?? { tone: 'idle', icon: 'question', text: status };
 }
 
+const COMPARISONS: Record<string, Shown> = {
+  worse: { tone: 'bad', icon: 'cross', text: 'worse', title: 'Shown to be worse off than the control group, by more than the margin.' },
+  notWorse: { tone: 'good', icon: 'check', text: 'not worse', title: 'Shown not to be worse off by more than the margin.' },
+  undecided: { tone: 'idle', icon: 'dash', text: 'no difference shown', title: 'Neither worse nor not worse was shown.' },
+  unmeasured: {
+    tone: 'warn',
+    icon: 'question',
+    text: 'says nothing',
+    title: 'Answers are missing, or the control group is not well itself.',
+  },
+  untested: { tone: 'idle', icon: 'dash', text: 'not tested yet', title: 'No fault came into force.' },
+};
+
+export function comparisonShown(status: string): Shown {
+  return COMPARISONS[status] ?? { tone: 'idle', icon: 'question', text: status };
+}
+
 const STEPS: Record<string, Shown> = {
   idle: { tone: 'idle', icon: 'dot', text: 'to come' },
   delayed: { tone: 'idle', icon: 'timer', text: 'waits' },

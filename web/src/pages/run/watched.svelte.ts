@@ -10,6 +10,7 @@ import { Series } from './series';
 export type RunView = components['schemas']['RunView'];
 export type Report = components['schemas']['RunReport'];
 export type ProbeReport = components['schemas']['RunProbe'];
+export type Comparison = components['schemas']['RunComparison'];
 export type Injection = components['schemas']['RunInjection'];
 type Samples = components['schemas']['RunSamples'];
 
