@@ -130,7 +130,7 @@ function words(schemas: Schema[]): Suggestion[] {
   });
 }
 
-/** Names that the document itself gives: a guard names a probe, a probe names traffic. */
+/** Names that the document itself gives: a guard names a probe, a probe names traffic, a comparison names a step. */
 function names(value: unknown, path: Path): Suggestion[] {
   const list = (at: Path): Suggestion[] => {
     const items = valueAt(value, at);
@@ -138,6 +138,7 @@ function names(value: unknown, path: Path): Suggestion[] {
     return named.filter((name) => typeof name === 'string').map((name) => ({ label: name, kind: 'value' }));
   };
   const [last, above] = [path[path.length - 1], path[path.length - 2]];
+  if (last === 'step' && path.includes('compare')) return list(['spec', 'method']);
   if (last === 'probe') return list(['spec', 'hypothesis', 'probes']);
   return last === 'from' && above === 'traffic' ? list(['spec', 'traffic']) : [];
 }

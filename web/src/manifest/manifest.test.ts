@@ -111,6 +111,8 @@ describe('completion', () => {
       expect.arrayContaining(['all', 'one']),
     );
     expect(offered(`${SMALL}  guards:\n    - probe: |\n`)).toEqual(['up']);
+    const named = SMALL.replace('- fault: process.pause', '- name: it hangs\n      fault: process.pause');
+    expect(offered(`${named}  compare:\n    - name: c\n      step: |\n`)).toEqual(['it hangs']);
   });
 
   test('nothing is offered in a comment', () => {

@@ -9,6 +9,11 @@ export const SECTIONS = [
     fields: ['method'],
   },
   { title: 'Guards', about: 'Conditions that stop the run and put everything back at once.', fields: ['guards'] },
+  {
+    title: 'Comparison',
+    about: 'A question to each target of a step and to its control group (`control` of the target): who is worse off, and what then.',
+    fields: ['compare'],
+  },
   { title: 'Steady state and recovery', fields: ['steady', 'recovery', 'observe', 'timeout'], always: ['steady', 'recovery'] },
   { title: 'After it', about: 'What is done besides undoing each fault.', fields: ['rollback'] },
 ];
