@@ -49,7 +49,7 @@ export class Team {
   #service: ChildProcess | undefined;
 
   /** A server that nobody has signed in to yet, with a configuration of its own. */
-  static async fresh(config = '{}'): Promise<Team> {
+  static async fresh(config = ''): Promise<Team> {
     const team = new Team();
     writeFileSync(join(team.dir, 'server.yaml'), config);
     process.once('exit', () => team.#end());

@@ -57,7 +57,9 @@ pub fn parse_policy(text: &str) -> Result<(Policy, Document), Diagnostics> {
 
 /// Reads a settings file: YAML without the header of a manifest. What is wrong comes with its place.
 pub fn parse_settings<T: DeserializeOwned>(text: &str) -> Result<T, Diagnostics> {
-    let document = Document::parse(text)?;
+    // Where every setting may be left out, all of them may.
+    let says_nothing = text.trim_start_matches('\u{feff}').lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    let document = Document::parse(if says_nothing { "{}" } else { text })?;
     let decoded = decode::<T>(&document.value, "the settings");
     let mut diagnostics: Diagnostics = decoded.problems.iter().map(|problem| problem.locate(&document, &Path::default())).collect();
     in_order(&mut diagnostics);

@@ -95,6 +95,9 @@ mod tests {
 
     #[test]
     fn the_commented_configuration_is_the_default_one() {
+        for nothing in ["", "\n# all as it comes\n", "{}"] {
+            squall_model::parse_settings::<ServerConfig>(nothing).expect("everything may be left out");
+        }
         let read: ServerConfig = squall_model::parse_settings(squall_server::CONFIG_EXAMPLE).expect("it can be read");
         assert_eq!(read, ServerConfig::default());
     }
