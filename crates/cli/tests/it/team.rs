@@ -103,8 +103,9 @@ impl Team {
         let server = format!("https://{}:7443", self.office.v4());
         for (host, zone) in [(self.web.clone(), "a"), (self.db.clone(), "b")] {
             let name = host.name().to_owned();
-            let zone = format!("zone={zone}");
-            self.squall(&host, &name, &["agent", "--server", &server, "--join", &token.token, "--name", &name, "--label", &zone]);
+            let (zone, address) = (format!("zone={zone}"), format!("address={}", host.v4()));
+            let labels = ["--label", &zone, "--label", &address];
+            self.squall(&host, &name, &[&["agent", "--server", &server, "--join", &token.token, "--name", &name], &labels[..]].concat());
         }
         self.until(client, "both hosts are linked", |hosts: &Page<Known>| hosts.items.iter().filter(|h| h.connected).count() == 2, "hosts");
     }
@@ -387,4 +388,46 @@ fn what_a_rule_keeps_behind_four_eyes_begins_when_somebody_else_has_approved_it(
         let refused = client.post::<Run>("runs", &kill).await.expect_err("denied");
         assert!(refused.to_string().contains("rule `no kills`: processes of production are not killed (policy production)"), "{refused}");
     });
+}
+
+#[test]
+fn a_comparison_of_what_only_the_host_can_see_asks_each_target_there() {
+    let (mut team, client, db, _listener) = Team::at_work();
+    let web = team.web.clone();
+    for cart in ["cart-1", "cart-2", "cart-3", "cart-4"] {
+        team.squall(&web, cart, &["shop", "cache", "--listen", "127.0.0.1:0"]);
+    }
+    let dir = team.dir.path().display();
+    let text = manifest(&db).split_once("  method:").expect("a method").0.to_owned();
+    // Anywhere but on the host nothing is well: the address is not there.
+    let text = format!(
+        "{text}  method:
+    - name: half of them hang
+      fault: process.pause
+      target:
+        process: {{ commandLine: '{dir}/cart-. shop cache' }}
+        select: {{ percent: 50% }}
+        hosts: {{ names: [web] }}
+        control: true
+      for: 60s
+  compare:
+    - name: on the host
+      command:
+        run: [sh, -c, \"ip -o address | grep -q {{{{host.address}}}}/ && ! grep -q 'State:.T' /proc/{{{{target.pid}}}}/status\"]
+      expect: {{ eq: 0 }}
+      confidence: 99.9%
+"
+    );
+    let new = NewRun { manifest: Some(text), from: None, ..NewRun::default() };
+    let ready = |plan: &Json| plan["steps"][0]["matched"] == 4 && plan["steps"][0]["refusals"] == json!([]);
+    let plan = || team.office(|| async { client.post::<Json>("runs/plan", &new).await.expect("a plan") });
+    squall_testkit::eventually("the carts are there", || ready(&plan()));
+    let run = team.run(&client, &new);
+    let ended = team.ended(&client, &run);
+    assert_eq!(ended.verdict, Some(Verdict::Aborted), "{ended:?}");
+    assert!(ended.reason.as_ref().is_some_and(|reason| reason.starts_with("on the host: ") && reason.contains("99.9%")), "{ended:?}");
+    let report: Json = team.office(|| async { client.get(&format!("runs/{}/report?format=json", run.run)).await.expect("a report") });
+    let comparison = &report["comparisons"][0];
+    assert_eq!((&comparison["status"], &comparison["control"]["bad"]), (&json!("worse"), &json!(0)), "{comparison:#}");
+    assert_eq!(comparison["experiment"]["targets"].as_array().map(Vec::len), Some(2), "{comparison:#}");
 }
