@@ -136,10 +136,12 @@ fn analysis(report: &Report) -> Vec<Analysis> {
         });
     }
     for worse in report.comparisons.iter().filter(|c| matches!(c.status, ComparisonStatus::Worse | ComparisonStatus::Unmeasured)) {
+        let bad = |arm: &crate::ArmReport| format!("{} of {}", arm.bad, arm.answers);
+        let said = worse.status == ComparisonStatus::Worse;
         out.push(Analysis {
             metric: worse.name.clone(),
-            expected: format!("{} of what is under the fault as often as of the control group", worse.expectation),
-            actual: worse.summary.clone(),
+            expected: format!("no worse than in the control group ({} bad)", bad(&worse.control)),
+            actual: if said { format!("bad in {} answers", bad(&worse.experiment)) } else { worse.summary.clone() },
             happened: worse.worse.map(|at| format!("shown at {}", moment(at))).into_iter().collect(),
         });
     }

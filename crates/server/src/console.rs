@@ -11,6 +11,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 use squall_api::Problem;
 
 use crate::ApiError;
+use crate::auth::secrets::hex;
 
 #[derive(RustEmbed)]
 #[folder = "../../web/dist"]
@@ -87,12 +88,7 @@ fn takes(accepted: &str, encoding: &str) -> bool {
 
 /// Of the bytes that are sent: each encoding has its own.
 fn tag(file: &EmbeddedFile) -> String {
-    use std::fmt::Write;
-    let hash = file.metadata.sha256_hash();
-    hash[..16].iter().fold(String::from("\""), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }) + "\""
+    format!("\"{}\"", hex(&file.metadata.sha256_hash()[..16]))
 }
 
 /// Whether an `If-None-Match` names the tag.

@@ -28,6 +28,17 @@ pub(crate) fn unusable(what: &str, found: &Diagnostics) -> Problem {
     Problem { errors: found.iter().map(error).collect(), ..Problem::invalid(format!("{what} cannot be used")) }
 }
 
+/// What is wrong with fields (place, message, hint), as a problem.
+pub(crate) fn fields(what: &str, mistakes: impl IntoIterator<Item = (String, String, String)>) -> Problem {
+    let error = |(place, message, hint)| FieldError { place, message, hint: Some(hint) };
+    Problem { errors: mistakes.into_iter().map(error).collect(), ..Problem::invalid(what) }
+}
+
+/// A document as the store keeps it.
+pub(crate) fn json_of(value: &impl serde::Serialize) -> Result<serde_json::Value, ApiError> {
+    serde_json::to_value(value).map_err(|error| Problem::internal(error.to_string()).into())
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         if let StoreError::BadKey { .. } = &error {

@@ -11,10 +11,11 @@ use squall_api::findings::FindingView;
 use squall_gameday::{Analysis, Deviation, Finding, FindingError, FindingState, FindingStep, Observation, Observed};
 use squall_model::Verdict;
 use squall_notify::{EventKind, Notice};
-use squall_report::ProbeStatus;
+use squall_report::{ComparisonStatus, ProbeStatus};
 use squall_store::{Batch, CommitError, Document, List, StoreError, Write};
 
 use crate::auth::{Caller, Outcome, audit};
+use crate::error::fields;
 use crate::follow::{self, About};
 use crate::versions::key;
 use crate::{ApiError, App};
@@ -63,12 +64,7 @@ fn refused(error: FindingError) -> ApiError {
         FindingError::State { .. } => Problem::conflict(error.to_string()).into(),
         FindingError::NoAction(_) => Problem { detail: Some(error.to_string()), ..Problem::not_found("", "") }.into(),
         FindingError::Words(mistakes) => {
-            let errors = mistakes.into_iter().map(|mistake| squall_api::problem::FieldError {
-                place: mistake.path,
-                message: mistake.message,
-                hint: Some(mistake.hint),
-            });
-            Problem { errors: errors.collect(), ..Problem::invalid("the finding cannot be said so") }.into()
+            fields("the finding cannot be said so", mistakes.into_iter().map(|m| (m.path, m.message, m.hint))).into()
         }
     }
 }
@@ -216,6 +212,8 @@ async fn observation(app: &App, about: &About, verdict: Verdict, ended: Timestam
     let Some(report) = squall_report::build(&program, app.runs.registry(), &records) else { return Ok(None) };
     let judged = report.probes.iter().filter(|probe| !matches!(probe.status, ProbeStatus::Watched | ProbeStatus::Untested));
     let mut probes: std::collections::BTreeSet<String> = judged.map(|probe| probe.name.clone()).collect();
+    let decided = |status| !matches!(status, ComparisonStatus::Unmeasured | ComparisonStatus::Untested);
+    probes.extend(report.comparisons.iter().filter(|c| decided(c.status)).map(|c| c.name.clone()));
     probes.insert(RECOVERY.into());
     let mut deviations: Vec<Deviation> = report
         .probes
@@ -235,6 +233,16 @@ async fn observation(app: &App, about: &About, verdict: Verdict, ended: Timestam
             Deviation { probe: probe.name.clone(), analysis }
         })
         .collect();
+    deviations.extend(report.comparisons.iter().filter(|c| c.status == ComparisonStatus::Worse).map(|comparison| {
+        let told = report.analysis.iter().find(|analysis| analysis.metric == comparison.name);
+        let analysis = Analysis {
+            metric: comparison.name.clone(),
+            expected: told.map(|told| told.expected.clone()).unwrap_or_default(),
+            actual: told.map(|told| told.actual.clone()).unwrap_or_default(),
+            likely_cause: causes(&report, comparison.worse),
+        };
+        Deviation { probe: comparison.name.clone(), analysis }
+    }));
     if deviations.is_empty() && verdict == Verdict::Deviated {
         let within = Duration::from_micros(report.recovery.within);
         let analysis = Analysis {

@@ -11,7 +11,8 @@ use squall_model::{RunId, Verdict};
 use squall_notify::{EventKind, Notice};
 use squall_store::{Batch, CommitError, Document, List, StoreError, Write};
 
-use crate::auth::{Caller, Outcome, Role, audit};
+use crate::auth::{Caller, Outcome, Role, audit, secrets};
+use crate::error::{fields, json_of};
 use crate::follow::About;
 use crate::runs::Wish;
 use crate::versions::key;
@@ -79,18 +80,13 @@ fn entry_id(day: &str, seq: u64) -> String {
     format!("{day}/{seq:010}")
 }
 
-fn json_of(value: &impl serde::Serialize) -> Result<Json, ApiError> {
-    serde_json::to_value(value).map_err(|e| Problem::internal(e.to_string()).into())
-}
-
 /// Refuses a plan that says what cannot be meant.
 pub(crate) fn check(plan: &Plan) -> Result<(), ApiError> {
-    let errors: Vec<_> = plan
-        .check()
-        .into_iter()
-        .map(|mistake| squall_api::problem::FieldError { place: mistake.path, message: mistake.message, hint: Some(mistake.hint) })
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(Problem { errors, ..Problem::invalid("the plan cannot be used") }.into()) }
+    let mistakes = plan.check();
+    if mistakes.is_empty() {
+        return Ok(());
+    }
+    Err(fields("the plan cannot be used", mistakes.into_iter().map(|m| (m.path, m.message, m.hint))).into())
 }
 
 /// Writes a new game day.
@@ -98,9 +94,7 @@ pub(crate) async fn create(app: &App, caller: &Caller, plan: Plan) -> Result<Kno
     check(&plan)?;
     let day = GameDay::new(plan, &caller.name);
     let millis = u64::try_from(app.wall.now().as_millisecond()).unwrap_or_default();
-    let mut chance = [0; 2];
-    aws_lc_rs::rand::fill(&mut chance).map_err(|_| Problem::internal("there is no chance to be had"))?;
-    let id = format!("g{}", &RunId::new(millis, u16::from_ne_bytes(chance)).as_str()[1..]);
+    let id = format!("g{}", &RunId::new(millis, u16::from_ne_bytes(secrets::random()?)).as_str()[1..]);
     let write = Write::Create { kind: DAY.into(), id: id.clone(), body: json_of(&day)? };
     let row = audit(app, caller, "gameday.create", &format!("gameday/{id}"), Outcome::Ok, json!({ "title": day.plan.title }));
     let committed = app.db.commit(Batch::new([write, row])).await?;
@@ -260,9 +254,7 @@ fn tell(app: &App, id: &str, day: &GameDay, event: EventKind, by: Option<&str>) 
 pub(crate) async fn start_scenario(app: &App, caller: &Caller, id: &str, scenario: usize) -> Result<Changed, ApiError> {
     let known = get(app, id).await?;
     Right::Lead.check(caller, &known.day)?;
-    let mut nonce = [0; 8];
-    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Problem::internal("there is no chance to be had"))?;
-    let holder = format!("{:016x}", u64::from_ne_bytes(nonce));
+    let holder = secrets::hex(&secrets::random::<8>()?);
     let lease = app.db.acquire(&format!("gameday/{id}"), &holder, STARTING).await?;
     let Some(lease) = lease else {
         return Err(Problem::conflict("somebody is starting a scenario of this game day").hint("look again in a moment").into());

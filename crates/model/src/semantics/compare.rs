@@ -13,6 +13,10 @@ pub(super) fn check(spec: &Spec, path: &Path, checker: &mut Checker<'_>) {
         .names("comparison", spec.compare.iter().enumerate().map(|(i, compare)| (compare.probe.name.as_str(), path.index(i).key("name"))));
     for (i, compare) in spec.compare.iter().enumerate() {
         let path = path.index(i);
+        if spec.hypothesis.probes.iter().any(|probe| probe.name == compare.probe.name) {
+            let hint = "give it another name: reports and findings tell them apart by it";
+            checker.at(&path.key("name"), format!("a probe is called `{}`, too", compare.probe.name), hint);
+        }
         checker.positive(&path.key("every"), compare.probe.every, "1s");
         checker.positive(&path.key("timeout"), compare.probe.timeout, "2s");
         answer(compare, &path, checker);

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use super::paging;
 use crate::approvals::{KIND, Saved, subject};
 use crate::auth::{Approver, Caller, Operator, Outcome, Role, Viewer, audit};
+use crate::error::json_of;
 use crate::{ApiError, App, Json, Query};
 
 pub(super) fn router() -> OpenApiRouter<App> {
@@ -116,7 +117,7 @@ async fn ask(Operator(caller): Operator, State(app): State<App>, Json(new): Json
         rules,
         decisions: Vec::new(),
     };
-    let body = serde_json::to_value(&saved).map_err(|e| Problem::internal(e.to_string()))?;
+    let body = json_of(&saved)?;
     let put = Write::Create { kind: KIND.into(), id: id.clone(), body };
     let detail = json!({ "why": saved.why, "experiment": saved.experiment });
     let row = audit(&app, &caller, "approval.ask", &format!("approval/{id}"), Outcome::Ok, detail);
@@ -234,7 +235,7 @@ async fn decide(app: &App, caller: &Caller, id: &str, body: Option<Json<NewDecis
         return Err(Problem::invalid("`comment` is longer than 2000 bytes").into());
     }
     saved.decisions.push(Decision { by: caller.name.clone(), approve, comment: comment.clone(), at: now });
-    let body = serde_json::to_value(&saved).map_err(|e| Problem::internal(e.to_string()))?;
+    let body = json_of(&saved)?;
     let update = Write::Replace { kind: KIND.into(), id: id.to_owned(), version: document.version, body };
     let action = if approve { "approval.approve" } else { "approval.refuse" };
     let row = audit(app, caller, action, &format!("approval/{id}"), Outcome::Ok, json!({ "comment": comment }));

@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 
 use super::paging;
 use crate::auth::{Operator, Outcome, Viewer, audit};
+use crate::error::json_of;
 use crate::scheduler::{MONKEY, MONKEY_STATE, MonkeyDocument};
 use crate::{ApiError, App, Json, Query};
 
@@ -114,7 +115,7 @@ async fn save(
         }
     }
     let was = app.db.get(MONKEY, &name).await?;
-    let body = serde_json::to_value(&kept).map_err(|e| Problem::internal(e.to_string()))?;
+    let body = json_of(&kept)?;
     let (kind, id) = (MONKEY.to_owned(), name.clone());
     let write = match &was {
         Some(was) => Write::Replace { kind, id, version: was.version, body },

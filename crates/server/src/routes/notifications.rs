@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
-use squall_api::{Page, PageQuery, Problem, problem::FieldError};
+use squall_api::{Page, PageQuery, Problem};
 use squall_notify::{Channel, ChannelTest, ChannelView, Delivery, DeliveryState, EventKind, Notice, Outbox, OutboxError, Sending};
 use squall_store::{Batch, Document, StoreError, Write};
 use utoipa::IntoParams;
@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use super::paging::{after, documents};
 use crate::auth::{Admin, Operator, Outcome, Viewer, audit};
+use crate::error::{fields, json_of};
 use crate::versions::{key, put, tagged};
 use crate::{ApiError, App, Json, Query};
 
@@ -88,12 +89,9 @@ async fn save(
     }
     let mistakes = channel.check(app.notifications.transport().guards());
     if !mistakes.is_empty() {
-        let error =
-            |mistake: squall_notify::Mistake| FieldError { place: mistake.path, message: mistake.message, hint: Some(mistake.hint) };
-        let errors = mistakes.into_iter().map(error).collect();
-        return Err(Problem { errors, ..Problem::invalid("the channel cannot be used") }.into());
+        return Err(fields("the channel cannot be used", mistakes.into_iter().map(|m| (m.path, m.message, m.hint))).into());
     }
-    let body = serde_json::to_value(&channel).map_err(|e| Problem::internal(e.to_string()))?;
+    let body = json_of(&channel)?;
     let was = app.db.get(Outbox::CHANNEL, &name).await?;
     let write = put(&headers, was.as_ref(), Outbox::CHANNEL, &name, body)?;
     let detail = json!({ "new": was.is_none(), "kind": channel.kind() });

@@ -7,6 +7,7 @@ use squall_store::{Batch, CommitError, Document, List, Write};
 
 use super::Runs;
 use crate::ApiError;
+use crate::error::json_of;
 
 /// The kind of the notes; the id is the run's, with the wish.
 pub(super) const WISH: &str = "run-wish";
@@ -46,7 +47,7 @@ impl Runs {
             return Ok(());
         }
         let note = Note { run: run.clone(), wish, by: by.to_owned() };
-        let body = serde_json::to_value(&note).map_err(|e| squall_api::Problem::internal(e.to_string()))?;
+        let body = json_of(&note)?;
         let id = format!("{run}/{}", if wish == Wish::Stop { "stop" } else { "continue" });
         match self.0.db.commit(Batch::new(vec![Write::Create { kind: WISH.into(), id, body }])).await {
             // It was asked already.

@@ -109,7 +109,7 @@ impl Scheduler {
                     firing.detail.clone_from(why);
                     firing.run = None;
                 }
-                let body = super::schedules::json_of(&firing)?;
+                let body = crate::error::json_of(&firing)?;
                 writes.push(Write::Replace { kind: FIRING.into(), id: document.id, version: document.version, body });
             }
             if state != FiringState::Started {
@@ -136,7 +136,7 @@ impl Scheduler {
             return Ok(None);
         };
         history.last_kill = kill.before;
-        let body = super::schedules::json_of(&state)?;
+        let body = crate::error::json_of(&state)?;
         Ok(Some(Write::Replace { kind: MONKEY_STATE.into(), id: document.id, version: document.version, body }))
     }
 

@@ -8,9 +8,10 @@ use squall_schedule::{Candidate, Kill, Monkey, Planner};
 use squall_store::{Batch, CommitError, Document, Fence, Write};
 
 use super::documents::PendingKill;
-use super::schedules::{firing, json_of, later};
+use super::schedules::{firing, later};
 use super::{FIRING, MONKEY_STATE, MonkeyDocument, MonkeyState, PENDING, Pending, Scheduler, firing_id};
 use crate::ApiError;
+use crate::error::json_of;
 
 impl Scheduler {
     /// Does what is due of one monkey.

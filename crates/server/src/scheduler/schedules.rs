@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use squall_api::Problem;
 use squall_api::runs::NewRun;
 use squall_api::schedules::{Firing, FiringState};
@@ -14,6 +14,7 @@ use squall_store::{Batch, CommitError, Document, Fence, List, StoreError, Write}
 
 use super::{FIRING, PENDING, Pending, SCHEDULE_STATE, ScheduleDocument, ScheduleState, Scheduler, firing_id};
 use crate::ApiError;
+use crate::error::json_of;
 
 /// So many decisions of a schedule, or a monkey, are kept at least.
 const KEPT: u64 = 2000;
@@ -21,11 +22,6 @@ const KEPT: u64 = 2000;
 const SLACK: u64 = 200;
 /// How often a batch is made anew without what was decided already.
 const TRIES: usize = 50;
-
-/// Anything as JSON.
-pub(super) fn json_of(value: &impl serde::Serialize) -> Result<Json, ApiError> {
-    serde_json::to_value(value).map_err(|e| Problem::internal(e.to_string()).into())
-}
 
 impl Scheduler {
     /// Decides what is due of one schedule.
