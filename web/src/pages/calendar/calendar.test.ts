@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { addDays, coversDay, dayKey, dayOf, daysOf, hours, isOn, onDay, startOfWeek, step, type Entry } from './calendar';
+import { nameOf } from './kinds';
 
 const at = (text: string) => new Date(text).toISOString();
 const entry = (start: string, end?: string): Entry => ({
@@ -69,5 +70,15 @@ describe('a calendar', () => {
       expect(a.top + a.height).toBeLessThanOrEqual(1.0000001);
     }
     expect(hours([entry('2026-11-26T23:59')], day('2026-11-26'))[0]?.top).toBeLessThan(0.98);
+  });
+
+  test('beside a picture of its kind an entry has its name alone', () => {
+    const named = (title: string) => nameOf({ ...entry('2026-11-26T10:00'), title });
+    expect(['nightly (schedule)', 'my-monkey (Chaos Monkey)', 'Rehearsal (game day)'].map(named)).toEqual([
+      'nightly',
+      'my-monkey',
+      'Rehearsal',
+    ]);
+    expect(['Stop (game day) practice', 'Black Friday'].map(named)).toEqual(['Stop (game day) practice', 'Black Friday']);
   });
 });

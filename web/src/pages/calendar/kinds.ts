@@ -15,6 +15,11 @@ export function kindShown(entry: Entry): Shown {
   return entry.skipped ? { ...shown, tone: 'idle', icon: 'dash', text: `${shown.text}, skipped` } : shown;
 }
 
+/** Its name alone, where a picture or a badge beside it says of which kind it is. */
+export function nameOf(entry: Entry): string {
+  return entry.title.replace(/ \((?:schedule|Chaos Monkey|game day)\)$/, '');
+}
+
 /** The page of what an entry is of. Their ids begin with its name. */
 export function hrefOf(entry: Entry): string {
   const name = encodeURIComponent(
