@@ -89,7 +89,7 @@ describe('a form', () => {
       true,
       '007',
     ]);
-    expect(label('maxInFlight')).toBe('Max in flight');
+    expect([label('maxInFlight'), label('url'), label('httpUrl'), label('within')]).toEqual(['Max in flight', 'URL', 'HTTP URL', 'Within']);
   });
 
   test('new items of a list begin as something that can be understood', () => {

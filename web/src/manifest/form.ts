@@ -128,10 +128,31 @@ export function group(root: Schema, schema: Schema, value: unknown): Group {
   };
 }
 
-/** `maxInFlight` as people write it. */
+const ACRONYMS = new Set([
+  'http',
+  'https',
+  'url',
+  'tcp',
+  'udp',
+  'dns',
+  'tls',
+  'ip',
+  'cpu',
+  'pid',
+  'api',
+  'id',
+  'uid',
+  'sql',
+  'grpc',
+  'smtp',
+  'ttl',
+]);
+
+/** `maxInFlight` as people write it, and `httpUrl` as `HTTP URL`. */
 export function label(name: string): string {
   const words = name.replace(/([a-z0-9])([A-Z])/g, '$1 $2').toLowerCase();
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  const written = words.replace(/[a-z]+/g, (word) => (ACRONYMS.has(word) ? word.toUpperCase() : word));
+  return written.charAt(0).toUpperCase() + written.slice(1);
 }
 
 /** The least that a schema asks for: what a new item of a list begins as. */

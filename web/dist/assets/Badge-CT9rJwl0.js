@@ -1,0 +1,1 @@
+import{H as e,T as t,V as n,W as r,_t as i,it as a,j as o,o as s,st as c,tt as l}from"./Page-CKlBjOTf.js";var u=r(`<span><!> </span>`);function d(r,d){var f=u(),p=a(f);s(p,{get name(){return d.icon},size:13});var m=c(p,1,!0);i(f),l(()=>{o(f,1,`badge ${d.tone??``}`,`svelte-1m0dk8d`),t(f,`title`,d.title),n(m,d.text)}),e(r,f)}export{d as t};

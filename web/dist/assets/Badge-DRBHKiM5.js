@@ -1,1 +1,0 @@
-import{A as e,B as t,U as n,V as r,a as i,et as a,gt as o,ot as s,rt as c,w as l}from"./Page-C84F8zXJ.js";var u=n(`<span><!> </span>`);function d(n,d){var f=u(),p=c(f);i(p,{get name(){return d.icon},size:13});var m=s(p,1,!0);o(f),a(()=>{e(f,1,`badge ${d.tone??``}`,`svelte-1m0dk8d`),l(f,`title`,d.title),t(m,d.text)}),r(n,f)}export{d as t};

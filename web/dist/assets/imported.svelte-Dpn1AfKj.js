@@ -1,0 +1,1 @@
+import{Z as e,lt as t,ut as n}from"./Page-CKlBjOTf.js";var r=new class{#e=n();get monkey(){return e(this.#e)}set monkey(e){t(this.#e,e)}take(){let e=this.monkey;return this.monkey=void 0,e}};export{r as t};

@@ -1,1 +1,0 @@
-import{X as e,ct as t,lt as n}from"./Page-C84F8zXJ.js";var r=new class{#e=n();get monkey(){return e(this.#e)}set monkey(e){t(this.#e,e)}take(){let e=this.monkey;return this.monkey=void 0,e}};export{r as t};

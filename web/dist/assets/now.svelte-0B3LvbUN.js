@@ -1,1 +1,0 @@
-import{X as e,ct as t,lt as n,st as r}from"./Page-C84F8zXJ.js";var i=new class{#e=n(r(Date.now()));get ms(){return e(this.#e)}set ms(e){t(this.#e,e,!0)}constructor(){setInterval(()=>this.ms=Date.now(),1e3)}};export{i as t};

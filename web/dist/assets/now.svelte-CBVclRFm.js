@@ -1,0 +1,1 @@
+import{Z as e,ct as t,lt as n,ut as r}from"./Page-CKlBjOTf.js";var i=new class{#e=r(t(Date.now()));get ms(){return e(this.#e)}set ms(e){n(this.#e,e,!0)}constructor(){setInterval(()=>this.ms=Date.now(),1e3)}};export{i as t};
