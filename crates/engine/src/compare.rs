@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
-use squall_model::{Arm, Compare, nearest, quoted};
+use squall_model::{Arm, Compare, inline, nearest, quoted};
 
 use crate::program::{CompareSpec, Program};
 use crate::target::Variable;
@@ -167,7 +167,7 @@ pub(crate) fn questions(
     let mut asked: BTreeMap<(Option<&str>, String), BTreeSet<Arm>> = BTreeMap::new();
     for question in &questions {
         let from = question.host.as_deref().filter(|_| !probe.meta().from_anywhere);
-        asked.entry((from, question.args.to_string())).or_default().insert(question.arm);
+        asked.entry((from, inline(&question.args))).or_default().insert(question.arm);
     }
     if let Some(((_, args), _)) = asked.iter().find(|(_, arms)| arms.len() > 1) {
         return Err(error(format!("the same is asked of both groups ({}: {args}), so nothing is compared", compare.probe.kind)));

@@ -131,7 +131,7 @@ fn within_limits(spec: &PolicySpec, request: &GateRequest<'_>) -> Result<(), Str
     }
     let share = request.chosen as f64 * 100.0 / request.matched.max(1) as f64;
     if let Some(cap) = caps.percent.filter(|cap| share > cap.0 + 1e-9) {
-        return Err(format!("{} of {} targets are more than the {cap} that are allowed", request.chosen, request.matched));
+        return Err(format!("{} of {} matches is more than the {cap} that are allowed", request.chosen, request.matched));
     }
     if let (Some(cap), Some(time)) = (caps.duration, request.duration.filter(|time| caps.duration.is_some_and(|cap| *time > cap))) {
         return Err(format!("a time box of {time} is longer than the {cap} that is allowed"));

@@ -62,4 +62,4 @@ pub use target::{Select, Target};
 pub use traffic::{Arrivals, HttpTraffic, HttpVersion, Measure, RateRamp, Traffic};
 pub use units::{Bytes, Dimension, Percent, Quantity, Rate, Time, UnitError};
 pub use verdict::{Measured, Value, Verdict};
-pub use words::{nearest, quoted};
+pub use words::{inline, nearest, quoted};

@@ -119,6 +119,30 @@ pub fn quoted<S: AsRef<str>>(words: &[S]) -> String {
     words.iter().map(|word| format!("`{}`", word.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
+/// A value on one line, as YAML has it in flow style: `{ name: payments, port: 8082 }`.
+pub fn inline(value: &Value) -> String {
+    match value {
+        Value::Object(map) if map.is_empty() => "{}".into(),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| format!("{}: {}", inline_text(key), inline(value)));
+            format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(inline).collect::<Vec<_>>().join(", ")),
+        Value::String(text) => inline_text(text),
+        other => other.to_string(),
+    }
+}
+
+/// A text without quotes where YAML reads it back as the same, else in those of JSON.
+fn inline_text(text: &str) -> String {
+    let starts = text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | '_'));
+    let safe = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ' ' | '+' | '%' | '*');
+    let word = matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "null");
+    let number = text.parse::<f64>().is_ok() || text.starts_with("0x") || text.starts_with("0o");
+    let plain = starts && text.chars().all(safe) && !text.ends_with(' ') && !word && !number;
+    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
+}
+
 /// The words that serde lists behind `expected`.
 fn expected_words(message: &str) -> Vec<&str> {
     let list = message.rfind("`, expected ").map_or("", |at| &message[at + 2..]);
@@ -355,5 +379,30 @@ fn type_hint(expected: &str, found: &Value) -> Option<String> {
         }
         ("a map (`key: value`)", Value::Array(_)) => Some("remove the `- `: this is not a list".into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_people_write_them() {
+        let value = json!({ "name": "payments", "delay": "200ms", "scope": { "peers": ["10.0.0.1:5432"], "share": "5%" }, "port": 8082, "n": null });
+        let text = "{ name: payments, delay: 200ms, scope: { peers: [\"10.0.0.1:5432\"], share: 5% }, port: 8082, n: null }";
+        assert_eq!(inline(&value), text);
+        assert_eq!(inline(&json!({})), "{}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_as_it_was(text in "[ -~]{0,12}|[0-9a-z.%/+-]{1,6}", key in "[ -~]{1,8}", number in any::<i32>()) {
+            let value = json!({ key: [text, number, true, null] });
+            let read = crate::Document::parse(&inline(&value)).expect("YAML").value;
+            prop_assert_eq!(read, value);
+        }
     }
 }

@@ -86,7 +86,7 @@ impl Redactor {
     pub fn json(&self, value: &Value) -> String {
         let mut value = value.clone();
         strip(&mut value);
-        self.text(&value.to_string())
+        self.text(&squall_model::inline(&value))
     }
 }
 
@@ -237,7 +237,7 @@ headers:
         assert_eq!(redactor.text("answered `plain-secret` and flow-secret"), "answered `[redacted]` and [redacted]");
         assert_eq!(redactor.text("GET http://a:b@c/"), "GET http://[redacted]@c/");
         assert_eq!(redactor.text("Bearer of good news, basic facts"), "Bearer of good news, basic facts");
-        assert_eq!(redactor.json(&serde_json::json!({ "env": { "TOKEN": 12 }, "n": 1 })), r#"{"env":{"TOKEN":"[redacted]"},"n":1}"#);
+        assert_eq!(redactor.json(&serde_json::json!({ "env": { "TOKEN": 12 }, "n": 1 })), r#"{ env: { TOKEN: "[redacted]" }, n: 1 }"#);
     }
 
     #[test]

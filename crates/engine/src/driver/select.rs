@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
-use squall_model::{Event, Percent, Select, TargetRef};
+use squall_model::{Event, Percent, Select, TargetRef, inline};
 
 use super::{GateRequest, Shared, inject};
 use crate::program::{FaultNode, NodeKind};
@@ -87,9 +87,9 @@ pub(crate) fn wanted(fault: &FaultNode, percent: Option<Percent>, matched: usize
 pub(crate) fn unmet(fault: &FaultNode, percent: Option<Percent>, matched: usize, protected: usize) -> String {
     let select = percent.map_or(fault.target.select, Select::Percent);
     let beside = if protected > 0 { format!(" ({protected} more are protected)") } else { String::new() };
-    let selector = format!("{}: {}", fault.target.kind, fault.target.selector);
+    let selector = format!("{}: {}", fault.target.kind, inline(&fault.target.selector));
     if matched == 0 {
-        format!("nothing matches {selector}{beside}; `squall plan` shows what does")
+        format!("nothing matches {selector}{beside}")
     } else {
         format!("`select: {select}` cannot be met: {matched} match {selector}{beside}")
     }
