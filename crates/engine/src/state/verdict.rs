@@ -63,7 +63,11 @@ impl State {
             let name = &self.program.nodes[injection.node].name;
             return (Verdict::Inconclusive, format!("{name} on {} ended before its effect could be verified", injection.label));
         }
-        let silent = |(spec, state): (&CompareSpec, &ComparisonState)| state.says_nothing().map(|why| format!("{}: {why}", spec.name));
+        // A step that was not done, as its `when` was not satisfied, leaves nothing to compare.
+        let done = |spec: &CompareSpec| self.injections.values().any(|i| i.node == spec.node);
+        let silent = |(spec, state): (&CompareSpec, &ComparisonState)| {
+            state.says_nothing().filter(|_| done(spec)).map(|why| format!("{}: {why}", spec.name))
+        };
         if let Some(why) = self.program.comparisons.iter().zip(&self.comparisons).find_map(silent) {
             return (Verdict::Inconclusive, why);
         }

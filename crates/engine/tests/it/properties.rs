@@ -81,7 +81,10 @@ fn experiment(c: &mut Choices) -> Experiment {
         spec["guards"] = json!([{ "probe": "p0", "abort": { "eq": 0, "for": persist } }]);
     }
     if c.one_in(4) {
-        let half = json!({ "name": "half", "fault": "test.lasting", "target": { "thing": {}, "control": true }, "for": "8ms" });
+        let mut half = json!({ "name": "half", "fault": "test.lasting", "target": { "thing": {}, "control": true }, "for": "8ms" });
+        if c.one_in(6) {
+            half["when"] = json!({ "probe": "p0", "is": { "eq": 0 } });
+        }
         let method = spec["method"].as_array_mut().expect("steps");
         method.insert(0, half);
         let every = if c.one_in(3) { "1ms" } else { "1s" };
@@ -202,13 +205,13 @@ impl World<'_, '_> {
             let at = self.c.below(self.state.injections.len());
             (Arm::Experiment, self.state.injections.values().nth(at).expect("in range").target.clone())
         };
-        let measured = match self.c.below(8) {
-            0 => Measured::Unmeasured("no answer".into()),
-            1 => Measured::Value(Value::Number(if arm == Arm::Control { 1.0 } else { f64::NAN })),
-            2..=5 if arm == Arm::Experiment => Measured::Value(Value::Number(0.0)),
+        let measured = match self.c.below(16) {
+            15 => Measured::Unmeasured("no answer".into()),
+            14 => Measured::Value(Value::Number(if arm == Arm::Control { 1.0 } else { f64::NAN })),
+            1..=13 if arm == Arm::Experiment => Measured::Value(Value::Number(0.0)),
             _ => Measured::Value(Value::Number(1.0)),
         };
-        let took = (self.c.below(6) as u64 * 1_000).min(self.now);
+        let took = if self.c.one_in(4) { (self.c.below(6) as u64 * 1_000).min(self.now) } else { 0 };
         self.event(Event::Compared { comparison: 0, arm, target, took, measured });
     }
 
@@ -280,7 +283,7 @@ impl World<'_, '_> {
                 1 => self.event(Event::ContinueRequested { by: "a test".into() }),
                 _ => self.event(Event::SafetyLost { reason: "a test".into() }),
             },
-            11 if self.comparing => (0..4).for_each(|_| self.compare()),
+            11 if self.comparing => (0..6).for_each(|_| self.compare()),
             _ if !self.asked.is_empty() => {
                 let probe = self.asked.remove(0);
                 self.sample(probe);
@@ -303,8 +306,8 @@ fn fingerprint(state: &State) -> String {
     )
 }
 
-/// The verdict, how many injections there were, and whether it held without some of its targets.
-fn run(bytes: &[u8]) -> (Verdict, usize, bool) {
+/// The verdict, how many injections there were, whether it held without some of its targets, and whether a comparison was decided.
+fn run(bytes: &[u8]) -> (Verdict, usize, bool, bool) {
     let mut c = Choices { bytes: bytes.iter() };
     let program = Arc::new(Program::compile(&experiment(&mut c), &registry()).expect("a good program"));
     let cut = c.below(200);
@@ -386,7 +389,8 @@ fn run(bytes: &[u8]) -> (Verdict, usize, bool) {
     }
     assert_eq!(fingerprint(&State::replay(program, &world.records)), fingerprint(&world.state));
     let without = verdict == Verdict::Held && world.state.injections.values().any(|i| i.left_out);
-    (verdict, world.state.injections.len(), without)
+    let worse = world.state.comparisons.iter().any(|comparison| comparison.worse.is_some());
+    (verdict, world.state.injections.len(), without, worse)
 }
 
 /// What is said of a comparison rests on what was answered under the fault, and on nothing else.
@@ -414,7 +418,7 @@ fn compared(world: &World<'_, '_>, verdict: Verdict) {
             assert!(experiment.bad > 0 && control.all > 0, "{comparison:?}");
             assert_ne!(verdict, Verdict::Held);
         }
-        if verdict == Verdict::Held {
+        if verdict == Verdict::Held && world.state.injections.values().any(|i| i.node == spec.node) {
             assert!(experiment.all > 0 && control.all > 0 && control.bad * 2 <= control.all, "{comparison:?}");
         }
     }
@@ -467,7 +471,7 @@ proptest! {
 /// A generator that never gets far would make the property above true for nothing.
 #[test]
 fn the_generated_runs_reach_every_verdict() {
-    let mut held_without = 0;
+    let (mut held_without, mut decided) = (0, 0);
     let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
     let (mut number, mut injections) = (0x9e37_79b9_7f4a_7c15_u64, 0);
     for length in (0..20_000).map(|i| i % 400) {
@@ -480,12 +484,14 @@ fn the_generated_runs_reach_every_verdict() {
                 number.to_le_bytes()[3]
             })
             .collect();
-        let (verdict, injected, without) = run(&bytes);
+        let (verdict, injected, without, worse) = run(&bytes);
         held_without += usize::from(without);
+        decided += usize::from(worse);
         *seen.entry(verdict.name()).or_default() += 1;
         injections += injected;
     }
-    println!("{seen:?}, {injections} injections, {held_without} held without some of their targets");
+    println!("{seen:?}, {injections} injections, {held_without} held without some of their targets, {decided} compared");
+    assert!(decided > 20, "{decided}");
     assert!(held_without > 20, "{held_without}");
     assert!(Verdict::ALL.iter().all(|v| seen.get(v.name()).is_some_and(|n| *n > 20)), "{seen:?}");
     assert!(injections > 5_000, "{injections}");
