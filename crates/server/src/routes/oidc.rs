@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::session::signed_in;
+use super::session::{end, signed_in};
 use crate::auth::oidc::{Flow, OidcError, Person, Provider, Refusal, Why};
 use crate::auth::records::{External, LINK, LinkRecord, USER, UserRecord};
 use crate::auth::{self, Caller, ClientAddress, Outcome, Via, audit, secrets, session, user};
@@ -56,16 +56,17 @@ struct StartQuery {
     ))]
 async fn start(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap, Query(query): Query<StartQuery>) -> Response {
     let next = query.next.as_deref();
-    begin(&app, &name, next).await.unwrap_or_else(|refusal| refusal.answer(&headers, next))
+    begin(&app, &name, next, &headers).await.unwrap_or_else(|refusal| refusal.answer(&headers, next))
 }
 
-async fn begin(app: &App, name: &str, next: Option<&str>) -> Result<Response, Refusal> {
+async fn begin(app: &App, name: &str, next: Option<&str>, headers: &HeaderMap) -> Result<Response, Refusal> {
     let provider = provider(app, name)?;
     let metadata = provider.metadata(app.auth.inner().clock.as_ref()).await.map_err(|error| {
         tracing::warn!(%error, provider = name, "nobody can sign in by it");
         Refusal::from(error)
     })?;
-    let flow = Flow::begin(name, next, app.wall.now())?;
+    let session = session::presented(app, headers).ok().flatten();
+    let flow = Flow::begin(name, next, session.map(|secret| secrets::sha256(&secret)), app.wall.now())?;
     let none = |_| ApiError::from(Problem::internal("the provider's URL is none"));
     let to = HeaderValue::from_str(&flow.url(&provider, &metadata)).map_err(none)?;
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, to), (header::SET_COOKIE, cookie(app, Some(&flow)))]).into_response())
@@ -149,6 +150,9 @@ async fn come_back(
     };
     let (document, record) = known(app, from, &provider, person).await?;
     let mut response = signed_in(app, &document, &record, name, from, headers).await?;
+    if let Some(old) = &flow.ends {
+        end(app, old).await?;
+    }
     let to = HeaderValue::from_str(&flow.next).unwrap_or(HeaderValue::from_static("/"));
     *response.status_mut() = StatusCode::SEE_OTHER;
     *response.body_mut() = axum::body::Body::empty();

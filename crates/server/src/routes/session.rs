@@ -106,7 +106,8 @@ fn whoami_of(caller: &Caller, csrf: Option<String>, must_change: bool, ends: Opt
     Whoami { user: caller.name.clone(), roles: caller.roles.clone(), via: via.into(), id, csrf, must_change, ends }
 }
 
-async fn end(app: &App, id: &str) -> Result<(), ApiError> {
+/// Ends a session, by its id, if it has not ended.
+pub(super) async fn end(app: &App, id: &str) -> Result<(), ApiError> {
     match app.db.commit(Batch::new([Write::Delete { kind: SESSION.into(), id: id.to_owned(), version: None }])).await {
         Err(CommitError::NotFound { .. }) | Ok(_) => Ok(()),
         Err(error) => Err(error.into()),

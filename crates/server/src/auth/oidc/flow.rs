@@ -20,6 +20,10 @@ pub(crate) struct Flow {
     pub verifier: String,
     /// Where to go then.
     pub next: String,
+    /// The session that the login was begun with, by its id: it ends with the login. The way back comes from another site, so that its
+    /// cookie does not come along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<String>,
     pub begun: Timestamp,
 }
 
@@ -28,13 +32,14 @@ impl Flow {
     pub const LASTS: SignedDuration = SignedDuration::from_secs(600);
 
     /// Begins one.
-    pub fn begin(provider: &str, next: Option<&str>, now: Timestamp) -> Result<Self, ApiError> {
+    pub fn begin(provider: &str, next: Option<&str>, ends: Option<String>, now: Timestamp) -> Result<Self, ApiError> {
         Ok(Self {
             provider: provider.to_owned(),
             state: secrets::secret()?,
             nonce: secrets::secret()?,
             verifier: secrets::secret()?,
             next: local(next).to_owned(),
+            ends,
             begun: now,
         })
     }
@@ -94,7 +99,7 @@ mod tests {
     #[test]
     fn a_flow_comes_back_within_its_time_for_its_provider_alone() {
         let now = Timestamp::UNIX_EPOCH;
-        let flow = Flow::begin("corp", Some("/runs/1?x=y"), now).expect("begun");
+        let flow = Flow::begin("corp", Some("/runs/1?x=y"), None, now).expect("begun");
         let sealed = flow.sealed();
         assert_eq!(Flow::open(&sealed, "corp", now).expect("open").next, "/runs/1?x=y");
         assert!(Flow::open(&sealed, "other", now).is_none());
@@ -105,7 +110,7 @@ mod tests {
     #[test]
     fn nobody_is_sent_to_another_server_afterwards() {
         for bad in ["https://evil.example", "//evil.example", "/\\evil.example", "/a\r\nSet-Cookie: x=y", "evil", "", "/ a", "/ä"] {
-            assert_eq!(Flow::begin("corp", Some(bad), Timestamp::UNIX_EPOCH).expect("begun").next, "/", "{bad}");
+            assert_eq!(Flow::begin("corp", Some(bad), None, Timestamp::UNIX_EPOCH).expect("begun").next, "/", "{bad}");
         }
     }
 }

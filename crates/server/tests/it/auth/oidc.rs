@@ -114,6 +114,22 @@ async fn somebody_whom_the_provider_vouches_for_becomes_a_user_with_the_roles_of
 }
 
 #[tokio::test]
+async fn the_session_that_a_login_was_begun_with_ends_with_it_and_not_before() {
+    let bench = Bench::with(Key::es256("a")).await;
+    let session = |answer: &Answer| answer.header("set-cookie").split(';').next().expect("a cookie").to_owned();
+    let first = session(&bench.sign_in().await);
+    let is_in = async |cookie: &str| bench.team.raw("GET", "/api/v1/session", &[("cookie", cookie)], None).await.status;
+    // A browser sends its session with the click, and not when it comes back from another site.
+    let start = bench.team.raw("GET", "/api/v1/session/oidc/corp/start", &[("cookie", &first)], None).await;
+    assert_eq!((start.status, is_in(&first).await), (303, 200), "the provider may still say no");
+    let (url, cookie) = (start.header("location"), start.header("set-cookie"));
+    let cookie = cookie.split(';').next().expect("a cookie");
+    let code = bench.provider.authorize(&url);
+    let second = session(&bench.come_back(&format!("code={code}&state={}", state(&url)), cookie).await);
+    assert_eq!((is_in(&first).await, is_in(&second).await), (401, 200));
+}
+
+#[tokio::test]
 async fn whoever_is_not_vouched_for_does_not_come_in() {
     let bench = Bench::with(Key::es256("a")).await;
     let wrong = [
