@@ -16,6 +16,9 @@ use squall_model::{Event, Record, RunId, Verdict};
 use crate::site::{PATIENCE, SCHEDULES, Site, VICTIMS};
 use crate::work::{self, JITTER, LONG, Work, follow, schedules};
 
+/// A host is heard of within this, if it is linked.
+const BEATS: Duration = Duration::from_secs(6);
+
 /// A run that one server drives is stopped by way of the other.
 pub async fn stopped_by_the_other_server(site: &Site) {
     for server in &site.servers {
@@ -48,10 +51,22 @@ pub async fn all(work: &Work) -> String {
     told.push(ends(&runs));
     told.push(paused(work, &runs, &journals));
     for server in &site.servers {
-        let hosts: Page<Host> = server.client.get("hosts").await.expect("listed");
-        assert!(hosts.items.iter().all(|host| host.in_force == 0), "{hosts:#?}");
+        nothing_left(&server.client).await;
     }
     told.join("; ")
+}
+
+/// Nothing is in force on any host, as soon as each has been heard of again: what a server knows of one is as old as its last beat.
+async fn nothing_left(client: &Client) {
+    let deadline = Instant::now() + BEATS;
+    loop {
+        let hosts: Page<Host> = client.get("hosts").await.expect("listed");
+        if hosts.items.iter().all(|host| host.in_force == 0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{hosts:#?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn stop_the_long_one(client: &Client) {

@@ -13,6 +13,8 @@ use crate::sample::{audit_entry, first, run};
 
 /// One record a line, as version 1 wrote them. Never edited: a change of the format is a new file.
 const JOURNAL_V1: &str = include_str!("../golden/journal-v1.jsonl");
+/// Events that version 1 has got since.
+const JOURNAL_V1_LATER: &str = include_str!("../golden/journal-v1-later.jsonl");
 
 /// A database as version 1 made it, as SQL, with the journal above in it.
 const SCHEMA_V1: &str = include_str!("../golden/schema-v1.sql");
@@ -24,14 +26,20 @@ const SCHEMA_V2: &str = include_str!("../golden/schema-v2.sql");
 const POSTGRES_V1: &str = include_str!("../golden/postgres-v1.sql");
 
 fn golden() -> Vec<Record> {
-    JOURNAL_V1.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    read(JOURNAL_V1)
+}
+
+fn read(journal: &str) -> Vec<Record> {
+    journal.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
 #[test]
 fn the_journal_of_version_1_is_read_and_written_as_it_was() {
     assert_eq!(JOURNAL_VERSION, 1, "a new version needs a golden file of its own, and this test stays");
-    for (record, line) in golden().iter().zip(JOURNAL_V1.lines()) {
-        assert_eq!(serde_json::to_string(record).expect("written"), line);
+    for journal in [JOURNAL_V1, JOURNAL_V1_LATER] {
+        for (record, line) in read(journal).iter().zip(journal.lines()) {
+            assert_eq!(serde_json::to_string(record).expect("written"), line);
+        }
     }
 }
 
@@ -51,8 +59,9 @@ fn the_golden_journal_has_every_event_there_is() {
                 .collect(),
         })
         .collect();
-    let seen: BTreeSet<String> = golden()
+    let seen: BTreeSet<String> = [golden(), read(JOURNAL_V1_LATER)]
         .iter()
+        .flatten()
         .map(|record| match serde_json::to_value(&record.event).expect("JSON") {
             serde_json::Value::String(name) => name,
             value => value.as_object().and_then(|o| o.keys().next().cloned()).expect("a name"),
