@@ -2,7 +2,7 @@
 // are no difference, and a part that moved, vanished or lost its ground is one. `ACCEPT=all` accepts what is seen now, `ACCEPT=new` only what has no
 // accepted picture yet.
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Page } from 'playwright-core';
 
 /** Width of the small pictures, in pixels, and how far (of 255) their blocks may be apart: on average, and each. */
@@ -12,6 +12,7 @@ const MOST = 0.1;
 
 export async function compare(page: Page, name: string): Promise<string | undefined> {
   const shot = await page.screenshot({ animations: 'disabled', caret: 'hide' });
+  mkdirSync(new URL('./shots', import.meta.url), { recursive: true });
   writeFileSync(new URL(`./shots/${name}.png`, import.meta.url), shot);
   // In a page of its own: the console's policy lets no other script run.
   const other = await page.context().newPage();

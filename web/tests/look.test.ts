@@ -1,6 +1,5 @@
 // Every page in light, dark and narrow: as it looked when somebody last looked at it, and without serious barriers.
 
-import { mkdirSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { barriers, Chromium, open, settled, type Look } from './browser';
@@ -15,7 +14,6 @@ const pages: [string, string][] = [];
 beforeAll(async () => {
   team = await Team.start();
   chromium = await Chromium.start();
-  mkdirSync(new URL('./shots', import.meta.url), { recursive: true });
   await team.join({ name: 'web-1', labels: { zone: 'a', role: 'web' } }, { name: 'db-1', labels: { zone: 'b', role: 'db' } });
   const port = await team.service();
   const held = await team.begin(pause('shop-hangs', port, '1500ms', '5s'));

@@ -1,6 +1,5 @@
 // Signing in by way of a company's provider, as people do it: a click, the provider's page, and back to where they wanted to be.
 
-import { mkdirSync } from 'node:fs';
 import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -37,7 +36,6 @@ beforeAll(async () => {
   provider.redirect = `${team.url}/api/v1/session/oidc/corp/callback`;
   chromium = await Chromium.start();
   chromium.hosts.add('localhost');
-  mkdirSync(new URL('./shots', import.meta.url), { recursive: true });
 });
 
 afterAll(async () => {
